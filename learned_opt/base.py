@@ -1,0 +1,102 @@
+"""What every optimizer here is: a family of optax transformations indexed by theta."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+Params = Any  # pytree of arrays: the weights of the network being trained
+Theta = Any  # pytree of arrays: the weights of the optimizer itself
+Horizon = int | Int[Array, ""]
+
+DEFAULT_NUM_STEPS = 10_000
+
+
+class LearnedOptimizer(Protocol):
+    """An optimizer with weights; a hand-designed one has its hyperparameters as weights.
+
+    Implementations are frozen dataclasses of static choices, so they hash and never hold arrays.
+    """
+
+    def init(self, key: PRNGKeyArray) -> Theta:
+        """Fresh weights theta, drawn with `key`."""
+        ...
+
+    def opt(
+        self,
+        theta: Theta,
+        horizon: Horizon,
+        key: PRNGKeyArray | None = None,
+        learning_rate: float | Array | None = None,
+    ) -> optax.GradientTransformationExtraArgs:
+        """The update rule for one training run of `horizon` steps (at least 1, may be traced).
+
+        `key` draws what the rule randomises at its start (without it, the default is taken);
+        `learning_rate` replaces the rule's own starting rate where it has one.
+        """
+        ...
+
+
+class EvalPoint(NamedTuple):
+    """Marks, inside an optimizer state, the parameters to evaluate in place of the user's."""
+
+    params: Params
+
+
+def _is_eval_point(node: Any) -> bool:
+    return isinstance(node, EvalPoint)
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
+
+
+def eval_params(state: Any, params: Params) -> Params:
+    """The parameters to evaluate and to save, found anywhere inside `state`.
+
+    Rules with a lookahead point take their gradients at `params` and keep the point that counts in
+    the state; for all others this is `params` itself. Works through optax.chain, masked, partition,
+    MultiSteps, apply_if_finite and inject_hyperparams.
+    """
+    for node in jax.tree.leaves(state, is_leaf=_is_eval_point):
+        if _is_eval_point(node):
+            params = jax.tree.map(
+                lambda point, p: p if _is_masked(point) else jnp.asarray(point, p.dtype),
+                node.params,
+                params,
+                is_leaf=_is_masked,
+            )
+    return params
+
+
+@dataclass(frozen=True)
+class HandDesigned:
+    """A hand-designed optimizer as a LearnedOptimizer: theta is its log learning rate.
+
+    `make(learning_rate, horizon)` builds the optax transformation, so tuning a baseline is the same
+    computation as meta-training a rule.
+    """
+
+    name: str
+    make: Callable[[Any, Horizon], optax.GradientTransformation]
+    learning_rate: float
+
+    def init(self, key: PRNGKeyArray) -> Theta:
+        del key
+        return {"log_learning_rate": jnp.log(jnp.float32(self.learning_rate))}
+
+    def opt(
+        self,
+        theta: Theta,
+        horizon: Horizon,
+        key: PRNGKeyArray | None = None,
+        learning_rate: float | Array | None = None,
+    ) -> optax.GradientTransformationExtraArgs:
+        del key
+        if learning_rate is None:
+            learning_rate = jnp.exp(theta["log_learning_rate"])
+        return optax.with_extra_args_support(self.make(learning_rate, horizon))

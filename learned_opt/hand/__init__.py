@@ -1,0 +1,1 @@
+"""Hand-designed optimizers: the baselines, and the rules that learned ones correct."""

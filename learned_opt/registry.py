@@ -1,0 +1,66 @@
+"""Every optimizer by name: learned rules and hand-designed ones side by side."""
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from learned_opt.base import DEFAULT_NUM_STEPS, HandDesigned, Horizon
+from learned_opt.hand.relative_adam import relative_adam
+from learned_opt.hierarchical_rnn import HierarchicalRNN
+from learned_opt.naming import check_name
+
+LEARNED: dict[str, type] = {
+    "hierarchical_rnn": HierarchicalRNN,
+}
+
+
+def _adam(learning_rate: Any = 1e-3, horizon: Horizon = 1, **hyperparameters: Any):
+    del horizon
+    return optax.adam(learning_rate, **hyperparameters)
+
+
+def _adamw(learning_rate: Any = 1e-3, horizon: Horizon = 1, **hyperparameters: Any):
+    del horizon
+    return optax.adamw(learning_rate, **hyperparameters)
+
+
+def _rmsprop(learning_rate: Any = 1e-3, horizon: Horizon = 1, **hyperparameters: Any):
+    del horizon
+    return optax.rmsprop(learning_rate, **hyperparameters)
+
+
+def _sgd(learning_rate: Any = 1e-2, horizon: Horizon = 1, momentum: float = 0.9, **rest: Any):
+    del horizon
+    return optax.sgd(learning_rate, momentum=momentum, **rest)
+
+
+HAND_DESIGNED: dict[str, HandDesigned] = {
+    "adam": HandDesigned("adam", _adam, 1e-3),
+    "adamw": HandDesigned("adamw", _adamw, 1e-3),
+    "rmsprop": HandDesigned("rmsprop", _rmsprop, 1e-3),
+    "sgd": HandDesigned("sgd", _sgd, 1e-2),
+    "relative_adam": HandDesigned("relative_adam", relative_adam, 0.1),
+}
+
+
+def check_num_steps(num_steps: int | None) -> int:
+    """The length of the training run a rule plans for; None means 10,000. Refuses less than 1."""
+    if num_steps is None:
+        return DEFAULT_NUM_STEPS
+    if num_steps < 1:
+        raise ValueError(f"num_steps: {num_steps} is not allowed; it must be at least 1")
+    return num_steps
+
+
+def make(
+    name: str, num_steps: int | None = None, **hyperparameters: Any
+) -> optax.GradientTransformationExtraArgs:
+    """A hand-designed optimizer as an optax transformation.
+
+    name: one of HAND_DESIGNED. num_steps: length of the training run, for the rules whose schedule
+    needs it (default 10,000; at least 1). hyperparameters: in optax's spelling.
+    """
+    check_name("optimizer", name, HAND_DESIGNED)
+    build: Callable[..., optax.GradientTransformation] = HAND_DESIGNED[name].make
+    return optax.with_extra_args_support(build(horizon=check_num_steps(num_steps), **hyperparameters))

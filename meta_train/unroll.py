@@ -1,0 +1,136 @@
+"""The one inner-training loop: meta-training and evaluation both run it."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from learned_opt.base import LearnedOptimizer, Params, Theta, eval_params
+from meta_train.horizons import Horizons
+from tasks.base import Cfg, Data, Split, TaskFamily
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What an endless sequence of training runs is made of, all of it static.
+
+    measure: the split, taken whole, whose loss counts; None takes the training minibatch that the
+    gradient came from, which costs nothing more.
+    """
+
+    family: TaskFamily
+    optimizer: LearnedOptimizer
+    horizons: Horizons
+    measure: Split | None = None
+
+
+class Inner(NamedTuple):
+    """One training run in flight."""
+
+    cfg: Cfg  # drawn at the start of the run
+    params: Params  # the gradient point, updated every step
+    opt_state: Any  # updated every step
+    gradient_state: Any  # of the task's gradient transformation, updated every step
+    step: Int[Array, ""]  # updates made so far, 0 .. horizon
+    horizon: Int[Array, ""]  # updates this run gets
+    initial_loss: Float[Array, ""]  # measured loss before the first update
+
+
+class Trajectory(NamedTuple):
+    """What one window of `length` steps saw; leading axis: steps."""
+
+    loss: Float[Array, "*length"]  # before the step's update, at eval_params, on the measured split
+    initial_loss: Float[Array, "*length"]
+    lower_bound: Float[Array, "*length"] | None  # None where the task declares none
+    step: Int[Array, "*length"]  # 0 at the first step of a run
+    horizon: Int[Array, "*length"]
+    fresh: Bool[Array, "*length"]  # True at and after the step that opened a new run here
+
+
+def start(episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray) -> Inner:
+    """Draws a task, a horizon and starting parameters."""
+    cfg_key, horizon_key, init_key, rule_key, loss_key = jax.random.split(key, 5)
+    cfg = episodes.family.sample(cfg_key)
+    horizon = episodes.horizons.sample(horizon_key)
+    task = episodes.family.task(cfg, data)
+    params = task.init(init_key)
+    opt_state = episodes.optimizer.opt(theta, horizon, key=rule_key).init(params)
+    batch_key, noise_key = jax.random.split(loss_key)
+    batch = (
+        task.batch(batch_key, "train")
+        if episodes.measure is None
+        else task.whole(episodes.measure)
+    )
+    initial_loss = task.loss(eval_params(opt_state, params), noise_key, batch)
+    return Inner(
+        cfg=cfg,
+        params=params,
+        opt_state=opt_state,
+        gradient_state=task.gradient.init(params),
+        step=jnp.zeros((), jnp.int32),
+        horizon=jnp.asarray(horizon, jnp.int32),
+        initial_loss=jax.lax.stop_gradient(initial_loss),
+    )
+
+
+def unroll(
+    episodes: Episodes, data: Data, theta: Theta, inner: Inner, key: PRNGKeyArray, length: int
+) -> tuple[Inner, Trajectory]:
+    """Makes `length` updates; a run that reaches its horizon is replaced in place by a fresh one.
+
+    At most one run may end per window, so `length` must not exceed the shortest horizon. All
+    randomness comes from `key`: two calls with the same key and different theta see the same data,
+    noise and new tasks.
+    """
+    start_key, steps_key = jax.random.split(key)
+    successor = start(episodes, data, theta, start_key)
+
+    def step(carry: tuple[Inner, Array], step_key: PRNGKeyArray):
+        inner, fresh = carry
+        ended = inner.step >= inner.horizon
+        fresh = fresh | ended
+        inner = jax.tree.map(lambda new, old: jnp.where(ended, new, old), successor, inner)
+        task = episodes.family.task(inner.cfg, data)
+        batch_key, loss_key, gradient_key = jax.random.split(step_key, 3)
+        batch = task.batch(batch_key, "train")
+        value, grads = jax.value_and_grad(task.loss)(inner.params, loss_key, batch)
+        point = eval_params(inner.opt_state, inner.params)
+        if episodes.measure is not None:
+            loss = task.loss(point, loss_key, task.whole(episodes.measure))
+        elif point is inner.params:
+            loss = value
+        else:
+            loss = task.loss(point, loss_key, batch)
+        gradient = optax.with_extra_args_support(task.gradient)
+        grads, gradient_state = gradient.update(
+            grads, inner.gradient_state, inner.params, key=gradient_key
+        )
+        rule = episodes.optimizer.opt(theta, inner.horizon)
+        updates, opt_state = rule.update(
+            grads, inner.opt_state, inner.params, value=jax.lax.stop_gradient(value)
+        )
+        seen = Trajectory(
+            loss=loss,
+            initial_loss=inner.initial_loss,
+            lower_bound=None
+            if task.lower_bound is None
+            else jnp.asarray(task.lower_bound, loss.dtype),
+            step=inner.step,
+            horizon=inner.horizon,
+            fresh=fresh,
+        )
+        inner = inner._replace(
+            params=optax.apply_updates(inner.params, updates),
+            opt_state=opt_state,
+            gradient_state=gradient_state,
+            step=inner.step + 1,
+        )
+        return (inner, fresh), seen
+
+    (inner, _), trajectory = jax.lax.scan(
+        step, (inner, jnp.zeros((), bool)), jax.random.split(steps_key, length)
+    )
+    return inner, trajectory
