@@ -1,0 +1,175 @@
+"""The outcome of an evaluation, and how it is kept: results.parquet and results.json."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meta_train import stats
+
+YARDSTICK = "adam (tuned)"
+METADATA = b"learned_opt.report"
+COLUMNS = ("optimizer", "task", "seed", "step", "train_loss", "test_loss")
+
+
+class ResultsError(Exception):
+    """Results that are missing, damaged or foreign; the message says which file and what to do."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a tuned entry tried: the rate of each task is the one with the least final loss."""
+
+    learning_rates: tuple[float, ...]
+    chosen: tuple[float, ...]  # per task
+    final_loss: tuple[tuple[float | None, ...], ...]  # [task][rate], mean of seeds; None: diverged
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Every run of every optimizer on every task of a suite.
+
+    train_loss and test_loss are taken on the whole split at the parameters to evaluate. Diverged
+    runs are kept, with the losses they had.
+    """
+
+    suite: str
+    fingerprint: str
+    optimizers: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    eval_steps: tuple[int, ...]  # the first is 0, before any update
+    train_loss: np.ndarray  # [optimizer, task, seed, point]
+    test_loss: np.ndarray  # [optimizer, task, seed, point]
+    lower_bound: np.ndarray  # [task, seed], NaN where the task declares none
+    diverged: np.ndarray  # [optimizer, task, seed], stats.find_diverged
+    seconds_per_step: np.ndarray  # [optimizer, task], of one run among those computed together
+    grids: dict[str, Grid]  # by name of the tuned entry
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+    @property
+    def yardstick(self) -> int:
+        """Number of the optimizer the others are scored against: tuned Adam, else the last."""
+        if YARDSTICK in self.optimizers:
+            return self.optimizers.index(YARDSTICK)
+        return len(self.optimizers) - 1
+
+    @cached_property
+    def scores(self) -> stats.Scores:
+        """Of the training loss."""
+        return stats.score(
+            self.train_loss,
+            self.lower_bound,
+            self.diverged,
+            np.asarray(self.eval_steps),
+            self.yardstick,
+        )
+
+    @cached_property
+    def verdicts(self) -> tuple[stats.Verdict, ...]:
+        """One for each optimizer, on the training loss."""
+        return tuple(
+            stats.verdict(
+                self.scores, self.diverged, self.seconds_per_step, optimizer, self.yardstick
+            )
+            for optimizer in range(len(self.optimizers))
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Writes results.parquet (all curves) and results.json (scores, for people and scripts)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_parquet(self, folder / "results.parquet")
+        text = json.dumps(_finite(_scored(self)), indent=1, allow_nan=False)
+        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Report":
+        """Reads results.parquet back. Raises ResultsError where that is not possible."""
+        return _read_parquet(Path(folder) / "results.parquet")
+
+
+def _finite(value: Any) -> Any:
+    """The value with None in place of NaN and infinity, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _about(report: Report) -> dict[str, Any]:
+    """Everything but the curves."""
+    about = {f.name: getattr(report, f.name) for f in fields(report)}
+    del about["train_loss"], about["test_loss"]
+    about["grids"] = {name: asdict(grid) for name, grid in report.grids.items()}
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in about.items()}
+
+
+def _scored(report: Report) -> dict[str, Any]:
+    """What results.json holds; arrays as nested lists, axes as in Report."""
+    scores = report.scores
+    return _about(report) | {
+        "yardstick": report.optimizers[report.yardstick],
+        "verdicts": {
+            name: verdict._asdict()
+            for name, verdict in zip(report.optimizers, report.verdicts, strict=True)
+        },
+        "final_train_loss": report.train_loss[..., -1].tolist(),
+        "final_test_loss": report.test_loss[..., -1].tolist(),
+        "final_loss_ratio": scores.ratio.tolist(),
+        "speedup": scores.speedup.tolist(),
+    }
+
+
+def _write_parquet(report: Report, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    axes = (report.optimizers, report.tasks, report.seeds, report.eval_steps)
+    grids = np.meshgrid(*(np.arange(len(axis)) for axis in axes), indexing="ij")
+    columns: dict[str, Any] = {
+        name: pa.array(np.asarray(axis)[index.ravel()])
+        for name, axis, index in zip(COLUMNS, axes, grids, strict=False)
+    }
+    columns["train_loss"] = pa.array(report.train_loss.ravel())
+    columns["test_loss"] = pa.array(report.test_loss.ravel())
+    metadata = json.dumps(_finite(_about(report)), allow_nan=False).encode()
+    pq.write_table(pa.table(columns).replace_schema_metadata({METADATA: metadata}), path)
+
+
+def _read_parquet(path: Path) -> Report:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise ResultsError(f"{path}: no such file; 'learned-opt evaluate' writes it")
+    try:
+        table = pq.read_table(path)
+        about = json.loads((table.schema.metadata or {})[METADATA])
+        shape = tuple(len(about[axis]) for axis in ("optimizers", "tasks", "seeds", "eval_steps"))
+        for array in ("lower_bound", "diverged", "seconds_per_step"):
+            dtype = bool if array == "diverged" else np.float64
+            about[array] = np.asarray(about[array], dtype)
+        for axis in ("optimizers", "tasks", "seeds", "eval_steps"):
+            about[axis] = tuple(about[axis])
+        about["grids"] = {
+            name: Grid(
+                learning_rates=tuple(grid["learning_rates"]),
+                chosen=tuple(grid["chosen"]),
+                final_loss=tuple(tuple(row) for row in grid["final_loss"]),
+            )
+            for name, grid in about["grids"].items()
+        }
+        train, test = (table[name].to_numpy().reshape(shape) for name in COLUMNS[-2:])
+        return Report(**about, train_loss=train, test_loss=test)
+    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ResultsError(
+            f"{path}: not results of learned-opt, or damaged ({error}); evaluate again"
+        ) from error

@@ -1,0 +1,195 @@
+"""What learning curves say: final losses and time to target against a yardstick, with intervals."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import trim_mean
+
+SMOOTHING = 0.9
+# Below this part of the initial loss float32 no longer tells curves apart.
+FLOOR = 1e-7
+# A run that ends this many times above its initial loss has diverged.
+EXPLOSION = 10.0
+
+Curves = np.ndarray  # [..., point]
+
+
+class Interval(NamedTuple):
+    """A 95% percentile interval."""
+
+    low: float
+    high: float
+
+
+class Scores(NamedTuple):
+    """Every run against the yardstick's run on the same task with the same seed."""
+
+    final: np.ndarray  # [optimizer, task, seed] final loss; of a diverged run, the limit it crossed
+    ratio: np.ndarray  # [optimizer, task, seed] final loss over the yardstick's; NaN: undefined
+    speedup: np.ndarray  # [optimizer, task, seed] steps / steps to the yardstick's final; 0: never
+
+
+class Verdict(NamedTuple):
+    """How one optimizer does over a suite."""
+
+    ratio: float  # median over tasks of the geometric mean over seeds; NaN where none is defined
+    speedup: float  # interquartile mean over tasks and seeds
+    speedup_interval: Interval  # resampling tasks, and seeds within each
+    reached: int  # tasks where at least half of the seeds reached the yardstick's final loss
+    diverged: int  # runs
+    cost: float  # median over tasks of seconds per step, over the yardstick's
+
+
+def smooth(curves: Curves, decay: float = SMOOTHING) -> Curves:
+    """Exponential moving average over the last axis, bias-corrected: it starts at the first value.
+
+    decay: of the past, per point, in [0, 1).
+    """
+    smoothed = np.empty_like(curves, dtype=np.float64)
+    average = np.zeros(curves.shape[:-1])
+    for point in range(curves.shape[-1]):
+        average = decay * average + (1.0 - decay) * curves[..., point]
+        smoothed[..., point] = average / (1.0 - decay ** (point + 1))
+    return smoothed
+
+
+def excess(curves: Curves, bound: np.ndarray) -> Curves:
+    """Loss above the lower bound, at least 1e-7 of its first value; NaN bound: the loss as it is.
+
+    bound: [...], one for each curve.
+    """
+    above = curves - np.nan_to_num(bound)[..., None]
+    floor = np.maximum(FLOOR * above[..., :1], np.finfo(np.float32).tiny)
+    return np.where(np.isnan(bound)[..., None], curves, np.maximum(above, floor))
+
+
+def divergence_limit(initial: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """The loss above which a run counts as diverged: ten times its start (its excess), plus 1."""
+    base = np.nan_to_num(bound)
+    return base + EXPLOSION * np.abs(initial - base) + 1.0
+
+
+def find_diverged(curves: Curves, bound: np.ndarray) -> np.ndarray:
+    """True for runs with a non-finite loss anywhere, or that end above divergence_limit.
+
+    curves: [..., point]; bound: [...], NaN where there is none.
+    """
+    ends_high = ~(curves[..., -1] <= divergence_limit(curves[..., 0], bound))
+    return ~np.isfinite(curves).all(axis=-1) | ends_high
+
+
+def steps_to_reach(curves: Curves, eval_steps: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The first step at which a curve is at or below `target`, linear between points; inf: never.
+
+    curves: [..., point]; eval_steps: [point]; target: [...]. A curve that starts there needs 1
+    step.
+    """
+    below = curves <= target[..., None]
+    point = np.argmax(below, axis=-1)
+    before = np.maximum(point - 1, 0)
+    high = np.take_along_axis(curves, before[..., None], -1)[..., 0]
+    low = np.take_along_axis(curves, point[..., None], -1)[..., 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.where(point > before, (high - target) / (high - low), 0.0)
+    step = eval_steps[before] + np.nan_to_num(part) * (eval_steps[point] - eval_steps[before])
+    return np.where(below.any(axis=-1), np.maximum(step, 1.0), np.inf)
+
+
+def score(
+    curves: Curves,
+    bound: np.ndarray,
+    diverged: np.ndarray,
+    eval_steps: np.ndarray,
+    yardstick: int,
+) -> Scores:
+    """Scores of all runs against those of optimizer number `yardstick`, paired by task and seed.
+
+    curves: [optimizer, task, seed, point]; bound: [task, seed], NaN where a task declares none;
+    diverged: [optimizer, task, seed]; eval_steps: [point]. Curves of bounded tasks are smoothed and
+    interpolated as logarithms of the loss above the bound, others as they are. The ratio of an
+    unbounded task is defined only where both losses are positive.
+    """
+    bound = np.broadcast_to(bound, curves.shape[:-1])
+    limit = divergence_limit(curves[..., 0], bound)
+    # A diverged run stays at its limit, so that every later formula scores it, and badly.
+    curves = np.where(diverged[..., None], limit[..., None], curves)
+    height = excess(curves, bound)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = height[..., -1] / height[yardstick, ..., -1]
+        positive = (height[..., -1] > 0) & (height[yardstick, ..., -1] > 0)
+        smoothed = smooth(np.where(np.isnan(bound)[..., None], height, np.log(height)))
+    target = np.broadcast_to(smoothed[yardstick, ..., -1], smoothed.shape[:-1])
+    steps = steps_to_reach(smoothed, eval_steps, target)
+    return Scores(
+        final=curves[..., -1],
+        ratio=np.where(positive, ratio, np.nan),
+        speedup=np.where(diverged, 0.0, eval_steps[-1] / steps),
+    )
+
+
+def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Interquartile mean: the mean of the middle half."""
+    return trim_mean(values, 0.25, axis=axis)
+
+
+def geometric_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """exp of the mean logarithm, without NaN; NaN where nothing is left."""
+    counted = ~np.isnan(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(counted, np.log(np.where(counted, values, 1.0)), 0.0)
+        return np.exp(logs.sum(axis) / counted.sum(axis))
+
+
+def bootstrap(
+    values: np.ndarray,
+    statistic: Callable[..., np.ndarray] = iqm,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """95% percentile interval of `statistic`, for claims about new tasks and new seeds.
+
+    values: [task, seed]. The unit is the task: tasks are drawn with replacement, and within each
+    drawn task its seeds. statistic takes [resample, run] and `axis`.
+    """
+    tasks, seeds = values.shape
+    rng = np.random.default_rng(seed)
+    task = rng.integers(tasks, size=(resamples, tasks, 1))
+    drawn = values[task, rng.integers(seeds, size=(resamples, tasks, seeds))]
+    replicates = statistic(drawn.reshape(resamples, -1), axis=1)
+    low, high = np.percentile(replicates, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def verdict(
+    scores: Scores, diverged: np.ndarray, seconds: np.ndarray, optimizer: int, yardstick: int
+) -> Verdict:
+    """Sums up optimizer number `optimizer`.
+
+    diverged: [optimizer, task, seed]; seconds: [optimizer, task], per step.
+    """
+    speedup = scores.speedup[optimizer]
+    ratio = geometric_mean(scores.ratio[optimizer])
+    return Verdict(
+        ratio=float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else float("nan"),
+        speedup=float(iqm(speedup)),
+        speedup_interval=bootstrap(speedup),
+        reached=int(np.sum(np.mean(speedup > 0, axis=1) >= 0.5)),
+        diverged=int(diverged[optimizer].sum()),
+        cost=float(np.median(seconds[optimizer] / seconds[yardstick])),
+    )
+
+
+def log_progress(initial: np.ndarray, final: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """How far below its start a run ended, lower is better; a diverged run counts 10.
+
+    With a bound: log of (final - bound) over (initial - bound), -16 at the least; without (NaN):
+    (final - initial) / max(|initial|, 1).
+    """
+    curves = np.stack([initial, final], axis=-1).astype(np.float64)
+    diverged = find_diverged(curves, bound)
+    height = excess(np.where(diverged[..., None], 1.0, curves), bound)
+    plain = (height[..., 1] - height[..., 0]) / np.maximum(np.abs(height[..., 0]), 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(height[..., 1] / height[..., 0])
+    return np.where(diverged, 10.0, np.where(np.isnan(bound), plain, logs))
