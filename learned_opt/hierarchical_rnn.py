@@ -1,2 +1,462 @@
-"""placeholder while being written"""
-class HierarchicalRNN: ...
+"""The hierarchical RNN (Wichrowska et al. 2017, 1703.04813): a GRU per parameter, tensor, problem.
+
+Each scalar's GRU reads gradient averages at several timescales, each tensor's GRU the mean over its
+scalars, one global GRU the mean over tensors; upper levels shift the gates of the lower ones. What
+the states are read out into is the `output`: "learned_rate" is the paper's normalised direction
+and drifting log learning rate; "nominal" corrects the hand-made rule of `relative_adam`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from learned_opt.base import EvalPoint, Horizon, Params, Theta
+from learned_opt.cells import affine, bias_gru, init_affine, init_bias_gru
+from learned_opt.columns import Columns, tame
+from learned_opt.features import decays, root_mean_square
+from learned_opt.hand.relative_adam import nominal_schedule
+from learned_opt.naming import check_name
+from learned_opt.nominal import (
+    LOG_STEP_RANGE,
+    MOMENTA,
+    NUM_TENSOR_FEATURES,
+    RATE,
+    Moments,
+    directions_of,
+    tensor_features,
+    tensor_sizes,
+)
+
+SMALLEST_LOG_RATE = -33.0
+FIXED_INPUT_DECAY = 0.89
+FIXED_SCALE_DECAY = 0.93
+
+
+class Senses(NamedTuple):
+    """What each scalar remembers of its gradients; S timescales, N scalars."""
+
+    average: Float[Array, "s n"]  # of the gradient
+    square: Float[Array, "s n"]  # of the squared average
+    input_logit: Float[Array, " n"] | None  # sigmoid = finest decay of `average`; None when fixed
+    scale_logit: Float[Array, " n"] | None  # sigmoid = decay of `square`; None when fixed
+
+
+class HierarchicalRNNState(NamedTuple):
+    """N scalars, T tensors; float32 whatever the parameters are. Every field changes every step."""
+
+    count: Int[Array, ""]  # updates made so far
+    param: Float[Array, "k n"]
+    tensor: Float[Array, "k t"] | None  # None with one level
+    globe: Float[Array, "k 1"] | None  # None with fewer than three levels
+    senses: Senses
+    log_rate: Float[Array, " n"] | None  # running mean; "learned_rate" with dynamic_output_scale
+    moments: Moments | None  # "nominal"
+    point: EvalPoint | None  # attention: the parameters that count
+
+
+@dataclass(frozen=True)
+class HierarchicalRNN:
+    """The rule's static choices; names and defaults follow the released training script.
+
+    output: "learned_rate" (the paper) or "nominal" (corrections to relative_adam). level_sizes:
+    hidden sizes of the parameter, tensor and global GRU, one to three of them. learning_rate: the
+    start where neither a key nor a rate is given; None means the geometric middle of init_lr_range
+    for the paper's output and 0.1 (relative to each tensor) for the nominal one. global_input:
+    "mean" over tensors, or "last" to repeat the released code's slip.
+    """
+
+    output: Literal["learned_rate", "nominal"] = "learned_rate"
+    level_sizes: tuple[int, ...] = (10, 20, 20)
+    num_gradient_scales: int = 4
+    init_lr_range: tuple[float, float] = (1e-6, 1e-2)
+    learning_rate: float | None = None
+    max_log_lr: float = 33.0
+    learnable_decay: bool = True
+    learnable_inp_decay: bool = True
+    learnable_rnn_init: bool = True
+    dynamic_output_scale: bool = True
+    use_attention: bool = False
+    use_second_derivatives: bool = True
+    zero_init_lr_weights: bool = True
+    use_log_means_squared: bool = True
+    use_relative_lr: bool = True
+    use_problem_lr_mean: bool = True
+    use_extreme_indicator: bool = False
+    use_lr_shortcut: bool = False
+    use_grad_products: bool = True
+    use_gradient_shortcut: bool = True
+    use_multiple_scale_decays: bool = False
+    global_input: Literal["mean", "last"] = "mean"
+    cell_scale: float = 0.5
+    gate_bias: float = 2.2
+    affine_scale: float = 0.5
+    readout_scale: float = 0.5
+    input_decay_bias: float = 2.2
+    scale_decay_bias: float = 3.2
+    lr_momentum_logit: float = 3.2
+
+    @staticmethod
+    def preset(name: str) -> "HierarchicalRNN":
+        """`paper` (8,349 weights), `paper_attention` (8,363) or `nominal`."""
+        check_name("preset", name, PRESETS)
+        return PRESETS[name]
+
+    def __post_init__(self) -> None:
+        sizes = self.level_sizes
+        if not 1 <= len(sizes) <= 3 or any(type(k) is not int or k < 1 for k in sizes):
+            raise ValueError(f"level_sizes: {sizes!r} must be one to three positive integers")
+        check_name("output", self.output, ("learned_rate", "nominal"))
+        check_name("global_input", self.global_input, ("mean", "last"))
+        if self.num_gradient_scales < 1:
+            raise ValueError(f"num_gradient_scales: {self.num_gradient_scales} must be at least 1")
+        low, high = self.init_lr_range
+        if not 0.0 < low <= high:
+            raise ValueError(f"init_lr_range: {self.init_lr_range} must be 0 < low <= high")
+        if self.output == "nominal":
+            if len(sizes) < 2:
+                raise ValueError(f"level_sizes: {sizes!r}; output 'nominal' needs a tensor level")
+            if self.use_attention:
+                raise ValueError("use_attention: output 'nominal' has no lookahead point")
+        reads_rate = self.use_relative_lr or self.use_extreme_indicator or self.use_lr_shortcut
+        if reads_rate and not self._has_rate:
+            raise ValueError(
+                "use_relative_lr, use_extreme_indicator, use_lr_shortcut: these inputs need output "
+                "'learned_rate' with dynamic_output_scale"
+            )
+
+    @property
+    def _has_rate(self) -> bool:
+        return self.output == "learned_rate" and self.dynamic_output_scale
+
+    @property
+    def _learns_input_decay(self) -> bool:
+        return self.learnable_decay and self.learnable_inp_decay and self.num_gradient_scales > 1
+
+    @property
+    def _num_inputs(self) -> int:
+        scales = self.num_gradient_scales
+        rate_inputs = self.use_relative_lr + self.use_extreme_indicator + self.use_lr_shortcut
+        products = scales - 1 if self.use_grad_products else 0
+        return scales + products + scales * self.use_log_means_squared + rate_inputs
+
+    @property
+    def _num_tensor_inputs(self) -> int:
+        beyond_gradients = self._num_inputs > self.num_gradient_scales
+        width = self.level_sizes[0] + (self._num_inputs if beyond_gradients else 0)
+        return width + (NUM_TENSOR_FEATURES if self.output == "nominal" else 0)
+
+    def init(self, key: PRNGKeyArray) -> Theta:
+        """Fresh weights: a dict of float32 arrays (initial laws of the released code)."""
+        keys = iter(jax.random.split(key, 16))
+        sizes, scale = self.level_sizes, self.affine_scale
+        inputs = (self._num_inputs, self._num_tensor_inputs, sizes[1] if len(sizes) > 1 else 0)
+        names = ("param", "tensor", "global")[: len(sizes)]
+        theta: dict[str, Any] = {
+            f"{name}_cell": init_bias_gru(next(keys), i, k, self.cell_scale, self.gate_bias)
+            for name, i, k in zip(names, inputs, sizes, strict=False)
+        }
+        if self.learnable_rnn_init:
+            theta["start"] = _draw_start(next(keys), sizes)
+        if len(sizes) > 1:
+            theta["tensor_to_param"] = init_affine(next(keys), sizes[1], 3 * sizes[0], scale)
+        if len(sizes) > 2:
+            theta["global_to_param"] = init_affine(next(keys), sizes[2], 3 * sizes[0], scale)
+            theta["global_to_tensor"] = init_affine(next(keys), sizes[2], 3 * sizes[1], scale)
+        readout = self.readout_scale
+        if self._learns_input_decay:
+            theta["input_decay"] = init_affine(
+                next(keys), sizes[0], 1, readout, self.input_decay_bias
+            )
+        if self.learnable_decay:
+            theta["scale_decay"] = init_affine(
+                next(keys), sizes[0], 1, readout, self.scale_decay_bias
+            )
+        if self.output == "nominal":
+            return theta | self._init_nominal_readouts(next(keys))
+        return theta | self._init_rate_readouts(next(keys))
+
+    def _init_rate_readouts(self, key: PRNGKeyArray) -> dict[str, Any]:
+        direction_key, rate_key, shortcut_key, lookahead_key = jax.random.split(key, 4)
+        hidden, scales = self.level_sizes[0], self.num_gradient_scales
+        direction = init_affine(direction_key, hidden, 1, self.readout_scale)["w"]
+        theta: dict[str, Any] = {"direction": direction}
+
+        def shortcut(key: PRNGKeyArray) -> Array:
+            return (1.0 + 0.1 * scales**0.5 * jax.random.normal(key, (scales, 1))) / scales
+
+        if self.use_gradient_shortcut:
+            theta["direction_shortcut"] = shortcut(shortcut_key)
+        if self.use_attention:
+            # A copy: one buffer under two names could not be donated.
+            theta["lookahead"] = jnp.array(direction)
+            if self.use_gradient_shortcut:
+                theta["lookahead_shortcut"] = shortcut(lookahead_key)
+        if self._has_rate:
+            rate_scale = 0.0 if self.zero_init_lr_weights else self.readout_scale
+            theta["log_rate"] = init_affine(rate_key, hidden, 1, rate_scale)
+            theta["log_rate_momentum"] = jnp.float32(self.lr_momentum_logit)
+            theta["step_offset"] = jnp.float32(-1.0)
+        return theta
+
+    def _init_nominal_readouts(self, key: PRNGKeyArray) -> dict[str, Any]:
+        tensor_key, param_key = jax.random.split(key)
+        outputs = 1 + len(MOMENTA)
+        return {
+            "tensor_readout": init_affine(tensor_key, self.level_sizes[1], outputs, 0.01),
+            "param_readout": init_affine(param_key, self.level_sizes[0], 2, 0.01),
+        }
+
+    def opt(
+        self,
+        theta: Theta,
+        horizon: Horizon,
+        key: PRNGKeyArray | None = None,
+        learning_rate: float | Array | None = None,
+    ) -> optax.GradientTransformationExtraArgs:
+        """The rule with weights `theta`; an optax transformation that reads no extra arguments.
+
+        A key draws initial rates from init_lr_range, per scalar and per tensor, at init;
+        learning_rate fixes them instead. The nominal output scales its 0.1 by
+        learning_rate / 0.1 and follows a schedule over `horizon` steps; the other ignores horizon.
+        """
+
+        def init(params: Params) -> HierarchicalRNNState:
+            return self._init_state(theta, params, key, learning_rate)
+
+        def update(updates, state, params=None, **extra):
+            del extra
+            like = updates if params is None else params
+            columns = Columns.of(like)
+            state = state._replace(count=state.count + 1)
+            if not columns.sizes:
+                return columns.scatter(jnp.zeros(0), like), state
+            gradient = tame(columns.gather(updates, like))
+            if not self.use_second_derivatives:
+                gradient = jax.lax.stop_gradient(gradient)
+            if self.output == "nominal":
+                if params is None:
+                    raise ValueError("params: the nominal rule sizes its step by them, pass params")
+                rate = RATE if self.learning_rate is None else self.learning_rate
+                rate = rate if learning_rate is None else learning_rate
+                return self._nominal_step(theta, columns, gradient, state, params, horizon, rate)
+            if self.use_attention and params is None:
+                raise ValueError("params: the lookahead point is kept in them, pass params")
+            return self._learned_rate_step(theta, columns, gradient, state, like)
+
+        return optax.GradientTransformationExtraArgs(init, update)
+
+    def _init_state(
+        self, theta: Theta, params: Params, key: PRNGKeyArray | None, learning_rate: Any
+    ) -> HierarchicalRNNState:
+        columns = Columns.of(params)
+        n, t, sizes = columns.total, len(columns.sizes), self.level_sizes
+        first = theta["start"] if self.learnable_rnn_init else _draw_start(jax.random.key(0), sizes)
+
+        def tile(name: str, width: int) -> Array:
+            return jnp.tile(first[name][:, None], (1, width))
+
+        scales = jnp.zeros((self.num_gradient_scales, n))
+        return HierarchicalRNNState(
+            count=jnp.zeros((), jnp.int32),
+            param=tile("param", n),
+            tensor=tile("tensor", t) if len(sizes) > 1 else None,
+            globe=tile("global", 1) if len(sizes) > 2 else None,
+            senses=Senses(
+                scales,
+                scales,
+                jnp.zeros(n) if self._learns_input_decay else None,
+                jnp.zeros(n) if self.learnable_decay else None,
+            ),
+            log_rate=self._start_rates(columns, key, learning_rate) if self._has_rate else None,
+            moments=Moments(jnp.zeros((2, n)), jnp.zeros(n)) if self.output == "nominal" else None,
+            point=EvalPoint(jax.tree.map(_own_float32, params)) if self.use_attention else None,
+        )
+
+    def _start_rates(
+        self, columns: Columns, key: PRNGKeyArray | None, learning_rate: Any
+    ) -> Float[Array, " n"]:
+        low, high = (0.5 * jnp.log(jnp.float32(rate)) for rate in self.init_lr_range)
+        if learning_rate is None and key is None:
+            learning_rate = self.learning_rate
+        if learning_rate is not None:
+            log_rate = jnp.full(columns.total, jnp.log(jnp.asarray(learning_rate, jnp.float32)))
+        elif key is None or not columns.sizes:
+            log_rate = jnp.full(columns.total, low + high)
+        else:
+            scalar_key, tensor_key = jax.random.split(key)
+            scalars = jax.random.uniform(scalar_key, (columns.total,), minval=low, maxval=high)
+            tensors = jax.random.uniform(
+                tensor_key, (1, len(columns.sizes)), minval=low, maxval=high
+            )
+            log_rate = scalars + columns.spread(tensors)[0]
+        return jnp.clip(log_rate, SMALLEST_LOG_RATE, self.max_log_lr)
+
+    def _sense(
+        self, gradient: Float[Array, " n"], state: HierarchicalRNNState
+    ) -> tuple[Senses, Float[Array, "s n"], list[Array]]:
+        """New averages, the dynamically scaled gradients m, and the inputs made from both."""
+        senses, scales = state.senses, self.num_gradient_scales
+        halvings = 0.5 ** jnp.arange(scales, dtype=jnp.float32)[:, None]
+        first = state.count == 1
+        if scales == 1:
+            average = gradient[None]
+        else:
+            decay = decays(senses.input_logit, FIXED_INPUT_DECAY, halvings, first)
+            average = (1.0 - decay) * gradient + decay * senses.average
+        each = halvings if self.use_multiple_scale_decays else jnp.ones((1, 1))
+        decay = decays(senses.scale_logit, FIXED_SCALE_DECAY, each, first)
+        square = (1.0 - decay) * (jnp.square(average) + 1e-12) + decay * senses.square
+        scaled = jnp.arcsinh(average * jax.lax.rsqrt(square + 1e-16))
+        inputs = [scaled]
+        if self.use_grad_products:
+            inputs.append(scaled[:-1] * scaled[1:])
+        if self.use_log_means_squared:
+            log_square = jnp.log(square + 1e-16)
+            inputs.append(log_square - log_square.mean(axis=0))
+        return senses._replace(average=average, square=square), scaled, inputs
+
+    def _rate_inputs(self, columns: Columns, log_rate: Float[Array, " n"]) -> list[Array]:
+        row, inputs = log_rate[None], []
+        if self.use_relative_lr:
+            centre = row.mean() if self.use_problem_lr_mean else columns.spread(columns.mean(row))
+            inputs.append(row - centre)
+        if self.use_extreme_indicator:
+            inputs.append(jax.nn.relu(row) - jax.nn.relu(jnp.log(jnp.float32(1e-6)) - row))
+        if self.use_lr_shortcut:
+            inputs.append(row - jnp.log(jnp.float32(1e-3)))
+        return inputs
+
+    def _recur(
+        self,
+        theta: Theta,
+        columns: Columns,
+        state: HierarchicalRNNState,
+        inputs: list[Array],
+        tensor_features: list[Array],
+    ) -> HierarchicalRNNState:
+        """One step of all three levels; every bias comes from the levels' previous states."""
+        x = jnp.concatenate(inputs)
+        shift: Any = 0.0
+        if state.tensor is not None:
+            from_above = affine(theta["tensor_to_param"], state.tensor)
+            if state.globe is not None:
+                from_above += affine(theta["global_to_param"], state.globe)
+            shift = columns.spread(from_above)
+        param = bias_gru(theta["param_cell"], x, state.param, shift)
+        tensor, globe = state.tensor, state.globe
+        if tensor is not None:
+            beyond_gradients = x.shape[0] > self.num_gradient_scales
+            below = jnp.concatenate([param, x]) if beyond_gradients else param
+            below = jnp.concatenate([columns.mean(below), *tensor_features])
+            shift = 0.0 if globe is None else affine(theta["global_to_tensor"], globe)
+            tensor = bias_gru(theta["tensor_cell"], below, tensor, shift)
+            if globe is not None:
+                last = tensor[:, -1:]
+                mean = tensor.mean(axis=1, keepdims=True)
+                below = last if self.global_input == "last" else mean
+                globe = bias_gru(theta["global_cell"], below, globe)
+        senses = state.senses._replace(
+            input_logit=affine(theta["input_decay"], param)[0]
+            if self._learns_input_decay
+            else None,
+            scale_logit=affine(theta["scale_decay"], param)[0] if self.learnable_decay else None,
+        )
+        return state._replace(param=param, tensor=tensor, globe=globe, senses=senses)
+
+    def _direction(
+        self, theta: Theta, name: str, columns: Columns, param: Array, scaled: Array
+    ) -> Float[Array, " n"]:
+        row = theta[name].T @ param
+        if self.use_gradient_shortcut:
+            row = row + theta[f"{name}_shortcut"].T @ scaled
+        if self.dynamic_output_scale:
+            row = row / columns.spread(root_mean_square(columns, row))
+        return row[0]
+
+    def _learned_rate_step(
+        self,
+        theta: Theta,
+        columns: Columns,
+        gradient: Float[Array, " n"],
+        state: HierarchicalRNNState,
+        params: Params,
+    ) -> tuple[Params, HierarchicalRNNState]:
+        """Sections 3.1 to 3.4 of the paper's rule: theta <- theta - exp(log rate + offset) d."""
+        senses, scaled, inputs = self._sense(gradient, state)
+        if state.log_rate is not None:
+            inputs += self._rate_inputs(columns, state.log_rate)
+        state = self._recur(theta, columns, state._replace(senses=senses), inputs, [])
+        rate = ahead = jnp.float32(1.0)
+        if state.log_rate is not None:
+            proposed = state.log_rate + affine(theta["log_rate"], state.param)[0]
+            clipped = jnp.clip(proposed, SMALLEST_LOG_RATE, self.max_log_lr)
+            proposed = proposed + jax.lax.stop_gradient(clipped - proposed)
+            momentum = jax.nn.sigmoid(theta["log_rate_momentum"])
+            state = state._replace(log_rate=momentum * state.log_rate + (1.0 - momentum) * proposed)
+            rate, ahead = jnp.exp(proposed + theta["step_offset"]), jnp.exp(proposed)
+        step = -rate * self._direction(theta, "direction", columns, state.param, scaled)
+        if state.point is None:
+            return columns.scatter(step, params), state
+        look = -ahead * self._direction(theta, "lookahead", columns, state.param, scaled)
+        point = state.point.params
+        attended = jax.tree.map(jnp.add, point, columns.scatter(look, point))
+        moved = jax.tree.map(jnp.add, point, columns.scatter(step, point))
+        updates = jax.tree.map(lambda to, p: (to - p).astype(p.dtype), attended, params)
+        return updates, state._replace(point=EvalPoint(moved))
+
+    def _nominal_step(
+        self,
+        theta: Theta,
+        columns: Columns,
+        gradient: Float[Array, " n"],
+        state: HierarchicalRNNState,
+        params: Params,
+        horizon: Horizon,
+        rate: Any,
+    ) -> tuple[Params, HierarchicalRNNState]:
+        """p <- p - rate s(t) max(RMS(p), 0.05) exp(clip(a + b_i)) (sum_k (w_k + c_k) u_k + R r_i).
+
+        w = (1, 0, 0), R = RMS(u_1); a and c come from the tensor's state, b_i and r_i from the scalar's.
+        """
+        moments, directions = directions_of(state.moments, gradient, state.count)
+        size, lengths = tensor_sizes(columns, columns.gather(params, params), directions)
+        schedule = nominal_schedule(state.count - 1, horizon)
+        features = tensor_features(columns, size, lengths, state.count, horizon)
+        senses, _, inputs = self._sense(gradient, state)
+        state = state._replace(senses=senses, moments=moments)
+        state = self._recur(theta, columns, state, inputs, features)
+        from_tensor = affine(theta["tensor_readout"], state.tensor)
+        log_step, residual = affine(theta["param_readout"], state.param)
+        weights = from_tensor[1:].at[0].add(1.0)
+        per_tensor = columns.spread(
+            jnp.concatenate([from_tensor[:1], rate * schedule * size, lengths[:1], weights])
+        )
+        log_step = jnp.clip(per_tensor[0] + log_step, *LOG_STEP_RANGE)
+        direction = jnp.sum(per_tensor[3:] * directions, axis=0) + per_tensor[2] * residual
+        return columns.scatter(-per_tensor[1] * jnp.exp(log_step) * direction, params), state
+
+
+_PAPER = HierarchicalRNN()
+PRESETS: dict[str, HierarchicalRNN] = {
+    "paper": _PAPER,
+    "paper_attention": replace(_PAPER, use_attention=True),
+    "nominal": replace(_PAPER, output="nominal", level_sizes=(8, 12, 8), use_relative_lr=False),
+}
+
+
+def _own_float32(leaf: Array) -> Array:
+    """A float32 copy: the state must not share a buffer with parameters that may be donated."""
+    return jnp.array(leaf, jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+def _draw_start(key: PRNGKeyArray, sizes: tuple[int, ...]) -> dict[str, Array]:
+    """Initial states of the levels, uniform on (-1, 1)."""
+    names = ("param", "tensor", "global")
+    return {
+        name: jax.random.uniform(k, (size,), minval=-1.0, maxval=1.0)
+        for name, size, k in zip(names, sizes, jax.random.split(key, 3), strict=False)
+    }

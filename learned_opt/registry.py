@@ -63,4 +63,6 @@ def make(
     """
     check_name("optimizer", name, HAND_DESIGNED)
     build: Callable[..., optax.GradientTransformation] = HAND_DESIGNED[name].make
-    return optax.with_extra_args_support(build(horizon=check_num_steps(num_steps), **hyperparameters))
+    return optax.with_extra_args_support(
+        build(horizon=check_num_steps(num_steps), **hyperparameters)
+    )

@@ -23,6 +23,10 @@ class Fixed:
 
     steps: int
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps: {self.steps} must be at least 1")
+
     @property
     def shortest(self) -> int:
         return self.steps
@@ -38,6 +42,10 @@ class LogUniform:
 
     low: int
     high: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= self.high:
+            raise ValueError(f"low, high: {self.low}, {self.high} must be 1 <= low <= high")
 
     @property
     def shortest(self) -> int:
@@ -63,6 +71,14 @@ class Exponential:
     steps_mean: float = 200.0
     steps_min: int = 50
 
+    def __post_init__(self) -> None:
+        for name in ("pieces_min", "steps_min"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} must be at least 1")
+        for name in ("pieces_mean", "steps_mean"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"{name}: {getattr(self, name)} must be above 0")
+
     @property
     def shortest(self) -> int:
         return self.pieces_min * self.steps_min
@@ -78,3 +94,10 @@ class Exponential:
             self.steps_mean * jax.random.exponential(steps_key, (most,))
         ).astype(jnp.int32)
         return jnp.sum(jnp.where(jnp.arange(most) < pieces, steps, 0))
+
+
+HORIZONS: dict[str, type] = {
+    "exponential": Exponential,
+    "fixed": Fixed,
+    "log_uniform": LogUniform,
+}

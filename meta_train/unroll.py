@@ -60,9 +60,7 @@ def start(episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray) -> In
     opt_state = episodes.optimizer.opt(theta, horizon, key=rule_key).init(params)
     batch_key, noise_key = jax.random.split(loss_key)
     batch = (
-        task.batch(batch_key, "train")
-        if episodes.measure is None
-        else task.whole(episodes.measure)
+        task.batch(batch_key, "train") if episodes.measure is None else task.whole(episodes.measure)
     )
     initial_loss = task.loss(eval_params(opt_state, params), noise_key, batch)
     return Inner(

@@ -1,0 +1,53 @@
+"""Small networks over columns: weights are dicts, inputs are [features, columns]."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+def init_affine(
+    key: PRNGKeyArray, inputs: int, outputs: int, scale: float, bias: float = 0.0
+) -> dict[str, Array]:
+    """Weights drawn from N(0, scale^2 / inputs), constant biases."""
+    weight = scale / inputs**0.5 * jax.random.normal(key, (inputs, outputs))
+    return {"w": weight, "b": jnp.full((outputs,), bias, jnp.float32)}
+
+
+def affine(weights: dict[str, Array], x: Float[Array, "i n"]) -> Float[Array, "o n"]:
+    """w^T x + b for every column."""
+    return weights["w"].T @ x + weights["b"][:, None]
+
+
+def init_bias_gru(
+    key: PRNGKeyArray, inputs: int, hidden: int, scale: float, gate_bias: float
+) -> dict[str, dict[str, Array]]:
+    """Weights of `bias_gru`; both gates start at bias `gate_bias`, so a positive one remembers."""
+    gates_key, candidate_key = jax.random.split(key)
+    return {
+        "gates": init_affine(gates_key, inputs + hidden, 2 * hidden, scale, gate_bias),
+        "candidate": init_affine(candidate_key, inputs + hidden, hidden, scale),
+    }
+
+
+def bias_gru(
+    weights: dict[str, Any],
+    x: Float[Array, "i n"],
+    h: Float[Array, "k n"],
+    bias: Float[Array, "b n"] | float = 0.0,
+) -> Float[Array, "k n"]:
+    """A GRU whose pre-activations (reset, update, candidate) an upper level shifts by `bias`.
+
+    x: inputs. h: state, one column per instance. bias: 3k rows, in that order, or 0. Returns the
+    new state; an update gate near 1 keeps the old one (1703.04813, released code).
+    """
+    inputs, hidden = x.shape[0], h.shape[0]
+    gates, candidate = weights["gates"], weights["candidate"]
+    from_x = jnp.concatenate([gates["w"][:inputs], candidate["w"][:inputs]], axis=1).T @ x
+    constant = jnp.concatenate([gates["b"], candidate["b"]])[:, None]
+    shifted = from_x + constant + bias
+    opened = jax.nn.sigmoid(shifted[: 2 * hidden] + gates["w"][inputs:].T @ h)
+    reset, update = opened[:hidden], opened[hidden:]
+    proposed = jnp.tanh(shifted[2 * hidden :] + candidate["w"][inputs:].T @ (reset * h))
+    return update * h + (1.0 - update) * proposed

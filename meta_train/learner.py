@@ -1,0 +1,213 @@
+"""One meta-step: tasks to gradients, gradients to a mean, the mean to new theta."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from learned_opt.base import LearnedOptimizer, Theta
+from meta_train.estimators.base import EstimatorState, GradientEstimator, Metrics
+from meta_train.parallel import AXIS, Parallel
+from tasks.base import Data
+
+
+class MetaTrainState(NamedTuple):
+    """Everything a run needs to go on: with the same config it continues the same run."""
+
+    step: Int[Array, ""]  # meta-steps made
+    theta: Theta
+    theta_average: Theta  # moving average of theta, what is evaluated and exported
+    meta_opt_state: Any
+    est_states: tuple[EstimatorState, ...]  # per family; leading axes: shard, task
+    key: PRNGKeyArray  # never changes; step and task are folded in
+
+
+class MetaLearner(Protocol):
+    """What the training loop runs; `inner_steps` are the inner training steps of one meta-step."""
+
+    @property
+    def inner_steps(self) -> int: ...
+
+    def load(self) -> tuple[Data, ...]: ...
+
+    def init(self, key: PRNGKeyArray, data: tuple[Data, ...]) -> MetaTrainState: ...
+
+    def step(
+        self, state: MetaTrainState, data: tuple[Data, ...]
+    ) -> tuple[MetaTrainState, Metrics]: ...
+
+    def theta(self, state: MetaTrainState) -> Theta: ...
+
+
+class _Shared(NamedTuple):
+    step: Array
+    theta: Theta
+    theta_average: Theta
+    meta_opt_state: Any
+    key: PRNGKeyArray
+
+
+@dataclass(frozen=True)
+class GradientLearner:
+    """Meta-training by gradient estimates, averaged over tasks, families and devices.
+
+    estimators and weights: one per task family. num_tasks: tasks of each family, a multiple of the
+    number of devices. ema: decay of the moving average of theta, in [0, 1). normalize_families:
+    scale each family's mean gradient to norm 1, so that none owns the direction.
+    """
+
+    optimizer: LearnedOptimizer
+    estimators: tuple[GradientEstimator, ...]
+    weights: tuple[float, ...]
+    num_tasks: int
+    meta_optimizer: optax.GradientTransformation
+    ema: float = 0.99
+    normalize_families: bool = True
+    parallel: Parallel = field(default_factory=Parallel)
+
+    def __post_init__(self) -> None:
+        if len(self.weights) != len(self.estimators):
+            raise ValueError(
+                f"weights: {len(self.weights)} given for {len(self.estimators)} task families"
+            )
+        devices = self.parallel.devices
+        if self.num_tasks < 1 or self.num_tasks % devices:
+            above = max(1, -(-self.num_tasks // devices)) * devices
+            raise ValueError(
+                f"num_tasks: {self.num_tasks} does not divide over {devices} devices; the nearest "
+                f"that does is {above}"
+            )
+
+    @property
+    def inner_steps(self) -> int:
+        return self.num_tasks * sum(estimator.inner_steps for estimator in self.estimators)
+
+    def load(self) -> tuple[Data, ...]:
+        """Every family's arrays, on every device. Raises MissingData."""
+        data = tuple(estimator.episodes.family.load() for estimator in self.estimators)
+        return self.parallel.replicate(jax.tree.map(jnp.asarray, data))
+
+    def init(self, key: PRNGKeyArray, data: tuple[Data, ...]) -> MetaTrainState:
+        """A fresh state in its final placement; equal for every number of devices."""
+        theta_key, tasks_key, run_key = jax.random.split(key, 3)
+        local = self.num_tasks // self.parallel.devices
+
+        @jax.jit
+        def begin(data: tuple[Data, ...]) -> tuple[_Shared, tuple[EstimatorState, ...]]:
+            theta = jax.tree.map(jnp.asarray, self.optimizer.init(theta_key))
+            states = []
+            for i, (estimator, arrays) in enumerate(zip(self.estimators, data, strict=True)):
+                keys = jax.vmap(jax.random.fold_in, (None, 0))(
+                    jax.random.fold_in(tasks_key, i), jnp.arange(self.num_tasks)
+                )
+                state = jax.vmap(estimator.init, (None, None, 0))(theta, arrays, keys)
+                states.append(_cut(state, self.parallel.devices, local))
+            shared = _Shared(
+                jnp.zeros((), jnp.int32), theta, theta, self.meta_optimizer.init(theta), run_key
+            )
+            return shared, tuple(states)
+
+        shared, est_states = begin(data)
+        return self.place(_join(shared, est_states))
+
+    def place(self, state: MetaTrainState) -> MetaTrainState:
+        """Puts every array where `step` wants it, so that it compiles once."""
+        shared, est_states = _part(state)
+        return _join(self.parallel.replicate(shared), self.parallel.shard(est_states))
+
+    def step(self, state: MetaTrainState, data: tuple[Data, ...]) -> tuple[MetaTrainState, Metrics]:
+        """One meta-step; `state` is used up. Metrics are scalars, equal on all devices."""
+        shared, est_states = _part(state)
+        shared, est_states, metrics = self._compiled(shared, est_states, data)
+        return _join(shared, est_states), metrics
+
+    def theta(self, state: MetaTrainState) -> Theta:
+        """The averaged weights."""
+        return state.theta_average
+
+    @cached_property
+    def _compiled(self):
+        return self.parallel.compile(self._body)
+
+    def _body(
+        self, shared: _Shared, est_states: tuple[EstimatorState, ...], data: tuple[Data, ...]
+    ) -> tuple[_Shared, tuple[EstimatorState, ...], Metrics]:
+        key = jax.random.fold_in(shared.key, shared.step)
+        local = self.num_tasks // self.parallel.devices
+        tasks = jax.lax.axis_index(AXIS) * local + jnp.arange(local)
+        total = jax.tree.map(jnp.zeros_like, shared.theta)
+        metrics: Metrics = {}
+        advanced = []
+        for i, estimator in enumerate(self.estimators):
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, i), tasks)
+            gradients, est_state, seen = jax.vmap(estimator.estimate, (None, None, 0, 0))(
+                shared.theta, data[i], est_states[i], keys
+            )
+            advanced.append(est_state)
+            gradient, accepted = _mean_over_tasks(gradients)
+            norm = optax.global_norm(gradient)
+            share = self.weights[i] / sum(self.weights)
+            if self.normalize_families:
+                share = share / jnp.maximum(norm, 1e-12)
+            total = jax.tree.map(lambda t, g, s=share: t + s * g, total, gradient)
+            name = estimator.episodes.family.name
+            metrics[f"tasks/{name}/grad_norm"] = norm
+            metrics[f"tasks/{name}/rejected"] = 1.0 - accepted / self.num_tasks
+            for what, value in seen.items():
+                metrics[f"tasks/{name}/{what}"] = jax.lax.pmean(jnp.mean(value), AXIS)
+        shared, meta_metrics = self._update(shared, total)
+        names = [estimator.episodes.family.name for estimator in self.estimators]
+        meta_metrics["meta/loss"] = sum(
+            w * metrics[f"tasks/{name}/objective"]
+            for w, name in zip(self.weights, names, strict=True)
+        ) / sum(self.weights)
+        return shared, tuple(advanced), metrics | meta_metrics
+
+    def _update(self, shared: _Shared, gradient: Theta) -> tuple[_Shared, Metrics]:
+        updates, meta_opt_state = self.meta_optimizer.update(
+            gradient, shared.meta_opt_state, shared.theta
+        )
+        theta = optax.apply_updates(shared.theta, updates)
+        average = jax.tree.map(
+            lambda a, t: self.ema * a + (1.0 - self.ema) * t, shared.theta_average, theta
+        )
+        metrics = {
+            "meta/grad_norm": optax.global_norm(gradient),
+            "meta/update_norm": optax.global_norm(updates),
+            "meta/theta_norm": optax.global_norm(theta),
+        }
+        return _Shared(shared.step + 1, theta, average, meta_opt_state, shared.key), metrics
+
+
+def _part(state: MetaTrainState) -> tuple[_Shared, tuple[EstimatorState, ...]]:
+    shared = _Shared(state.step, state.theta, state.theta_average, state.meta_opt_state, state.key)
+    return shared, state.est_states
+
+
+def _join(shared: _Shared, est_states: tuple[EstimatorState, ...]) -> MetaTrainState:
+    return MetaTrainState(*shared[:-1], est_states=est_states, key=shared.key)
+
+
+def _cut(tree: Any, shards: int, local: int) -> Any:
+    return jax.tree.map(lambda x: x.reshape(shards, local, *x.shape[1:]), tree)
+
+
+def _mean_over_tasks(gradients: Theta) -> tuple[Theta, Array]:
+    """Mean over the tasks of all shards whose gradient is finite, and how many those are."""
+    leaves = jax.tree.leaves(gradients)
+    finite = jnp.stack(
+        [jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim))) for x in leaves]
+    ).all(axis=0)
+    accepted = jax.lax.psum(jnp.sum(finite), AXIS)
+
+    def mean(x: Array) -> Array:
+        keep = finite.reshape(-1, *(1,) * (x.ndim - 1))
+        return jax.lax.psum(jnp.sum(jnp.where(keep, x, 0.0), axis=0), AXIS) / jnp.maximum(
+            accepted, 1
+        )
+
+    return jax.tree.map(mean, gradients), accepted

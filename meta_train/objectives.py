@@ -1,0 +1,100 @@
+"""What one step of inner training is worth; an estimator averages it over a window."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from meta_train.unroll import Trajectory
+
+
+class Objective(Protocol):
+    """A value per step, lower is better, always finite and at most `clip`."""
+
+    @property
+    def needs_lower_bound(self) -> bool: ...
+
+    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]: ...
+
+
+def _capped(value: Array, clip: float) -> Array:
+    """A diverged run is worth `clip`, whatever it diverged to."""
+    return jnp.where(jnp.isfinite(value), jnp.minimum(value, clip), clip)
+
+
+@dataclass(frozen=True)
+class LogLoss:
+    """log((loss - bound) / (initial loss - bound + eps) + eps), over the last `tail` of a run.
+
+    Improvements by equal factors pay equally. clip: the worst value, also of a diverged run. eps:
+    where the logarithm saturates, relative to the start. tail: the fraction of a run that counts,
+    in (0, 1]; below 1 the end matters and the way there does not. Needs a declared lower bound
+    (1703.04813; released code).
+    """
+
+    eps: float = 1e-6
+    clip: float = 5.0
+    tail: float = 1.0
+
+    @property
+    def needs_lower_bound(self) -> bool:
+        return True
+
+    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        bound = trajectory.lower_bound
+        left = jnp.maximum(trajectory.loss - bound, 0.0)
+        value = jnp.log(left / (trajectory.initial_loss - bound + self.eps) + self.eps)
+        counts = trajectory.step + 1 > (1.0 - self.tail) * trajectory.horizon
+        return jnp.where(counts, _capped(value, self.clip) / self.tail, 0.0)
+
+
+@dataclass(frozen=True)
+class MeanLoss:
+    """The loss itself; clip: the worst value, in units of the loss."""
+
+    clip: float = 10.0
+
+    @property
+    def needs_lower_bound(self) -> bool:
+        return False
+
+    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        return _capped(trajectory.loss, self.clip)
+
+
+@dataclass(frozen=True)
+class NormalizedLoss:
+    """loss / |initial loss|; clip: the worst value, in units of the start."""
+
+    clip: float = 10.0
+
+    @property
+    def needs_lower_bound(self) -> bool:
+        return False
+
+    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        return _capped(trajectory.loss / (jnp.abs(trajectory.initial_loss) + 1e-6), self.clip)
+
+
+@dataclass(frozen=True)
+class FinalLoss:
+    """The loss before the last update of a run, 0 at every other step; clip as in MeanLoss."""
+
+    clip: float = 10.0
+
+    @property
+    def needs_lower_bound(self) -> bool:
+        return False
+
+    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        last = trajectory.step + 1 == trajectory.horizon
+        return jnp.where(last, _capped(trajectory.loss, self.clip), 0.0)
+
+
+OBJECTIVES: dict[str, type] = {
+    "log_loss": LogLoss,
+    "mean_loss": MeanLoss,
+    "normalized_loss": NormalizedLoss,
+    "final_loss": FinalLoss,
+}
