@@ -128,8 +128,8 @@ def score(
     )
 
 
-def iqm(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Interquartile mean: the mean of the middle half."""
+def iqm(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Interquartile mean along an axis: the mean of the middle half."""
     return trim_mean(values, 0.25, axis=axis)
 
 
@@ -172,7 +172,7 @@ def verdict(
     ratio = geometric_mean(scores.ratio[optimizer])
     return Verdict(
         ratio=float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else float("nan"),
-        speedup=float(iqm(speedup)),
+        speedup=float(iqm(speedup.ravel())),
         speedup_interval=bootstrap(speedup),
         reached=int(np.sum(np.mean(speedup > 0, axis=1) >= 0.5)),
         diverged=int(diverged[optimizer].sum()),

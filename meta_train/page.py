@@ -1,0 +1,142 @@
+"""The frame of an HTML page that needs nothing but itself."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+STYLE = """
+:root { color-scheme: light dark; --back: #fff; --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2;
+  --card: #f6f7f9; --good: 0 114 178; --bad: 213 94 0;
+  --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #b5588f; --c4: #b07800;
+  --c5: #3a9bd0; --c6: #7a5fc0; --c7: #7d8a2e; --c8: #8c564b; --c9: #5d6670; }
+@media (prefers-color-scheme: dark) { :root { --back: #15171a; --ink: #e6e8ea; --soft: #9aa3ad;
+  --line: #343a41; --card: #1d2024; --good: 86 180 233; --bad: 230 130 50;
+  --c0: #4aa8e0; --c1: #f08040; --c2: #2cc49a; --c3: #e08cc0; --c4: #e6ac33;
+  --c5: #8ccdf2; --c6: #ab96e8; --c7: #b4c25a; --c8: #c49286; --c9: #9aa3ad; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 2rem 1.5rem 4rem; background: var(--back);
+  color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+h1 { font-size: 1.65rem; line-height: 1.25; margin: 0 0 .3rem; letter-spacing: -.01em; }
+h2 { font-size: 1.15rem; margin: 2.4rem 0 .5rem; }
+p { margin: .4rem 0; max-width: 62rem; } .soft, small, figcaption small { color: var(--soft); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .7rem 0; }
+th, td { padding: .38rem .8rem; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
+th { font-weight: 600; color: var(--soft); font-size: .86rem; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; padding-left: .3rem; }
+td:first-child { font-weight: 600; } td small { margin-left: .35rem; }
+table.sortable th { cursor: pointer; } table.sortable th:hover { color: var(--ink); }
+th[aria-sort=ascending]::after { content: " \\2191"; }
+th[aria-sort=descending]::after { content: " \\2193"; }
+tr.yardstick td { background: var(--card); }
+td.best { font-weight: 700; } td.failed { color: rgb(var(--bad)); }
+.key { display: inline-block; width: 1.9rem; height: .7rem; margin-right: .5rem; }
+.keys { display: flex; flex-wrap: wrap; gap: .3rem 1.3rem; margin: .6rem 0 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
+figure { margin: 0; padding: .7rem .8rem .4rem; background: var(--card); border-radius: .6rem; }
+figcaption { font-weight: 600; margin-bottom: .3rem; }
+svg { width: 100%; height: auto; } svg text { font-family: inherit !important; }
+details { margin: 1.2rem 0; } summary { cursor: pointer; font-weight: 600; font-size: 1.05rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+"""
+
+SCRIPT = """
+for (const th of document.querySelectorAll("table.sortable th")) {
+  th.tabIndex = 0;
+  const sort = () => {
+    const up = th.getAttribute("aria-sort") !== "ascending";
+    for (const other of th.parentNode.children) other.removeAttribute("aria-sort");
+    th.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const body = th.closest("table").tBodies[0], column = th.cellIndex;
+    const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+    const order = (a, b) => column ? value(a) - value(b) : value(a).localeCompare(value(b));
+    [...body.rows].sort((a, b) => up ? order(a, b) : order(b, a)).forEach(r => body.append(r));
+  };
+  th.addEventListener("click", sort);
+  th.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+}
+"""
+
+
+class Cell(NamedTuple):
+    """One table cell: `html` is trusted, `value` sorts it, `shade` in [-1, 1] is bad to good."""
+
+    html: str
+    value: float | None = None
+    css: str = ""
+    shade: float = 0.0
+
+
+def _cell(cell: Cell | str) -> str:
+    if isinstance(cell, str):
+        return f"<td>{cell}</td>"
+    attributes = f' class="{cell.css}"' if cell.css else ""
+    if cell.value is not None:
+        attributes += f' data-value="{cell.value:.6g}"'
+    if abs(cell.shade) >= 0.01:
+        colour = "good" if cell.shade > 0 else "bad"
+        attributes += f' style="background: rgb(var(--{colour}) / {abs(cell.shade) * 0.35:.2f})"'
+    return f"<td{attributes}>{cell.html}</td>"
+
+
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Cell | str]],
+    sortable: bool = False,
+    marked: int | None = None,
+) -> str:
+    """An HTML table. heads and plain cells are trusted HTML; row number `marked` stands out."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    opening = {marked: '<tr class="yardstick">'}
+    body = "\n".join(
+        opening.get(number, "<tr>") + "".join(_cell(cell) for cell in row) + "</tr>"
+        for number, row in enumerate(rows)
+    )
+    kind = ' class="sortable"' if sortable else ""
+    return (
+        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def key(style: int | None, dashes: str) -> str:
+    """A stroke in the colour of a curve, to stand before its name."""
+    colour = "currentColor" if style is None else f"var(--c{style % 10})"
+    return (
+        f'<svg class="key" viewBox="0 0 30 10" aria-hidden="true"><line x1="0" y1="5" x2="30" '
+        f'y2="5" stroke="{colour}" stroke-width="3" stroke-dasharray="{dashes}"/></svg>'
+    )
+
+
+def figures(captions: Sequence[str], drawings: Sequence[str]) -> str:
+    """Small multiples; captions are trusted HTML."""
+    cards = "\n".join(
+        f"<figure><figcaption>{caption}</figcaption>{drawing}</figure>"
+        for caption, drawing in zip(captions, drawings, strict=True)
+    )
+    return f'<div class="figures">\n{cards}\n</div>'
+
+
+def folded(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>\n{body}\n</details>"
+
+
+def facts(items: dict[str, str]) -> str:
+    """Names and values, both escaped."""
+    return (
+        "<dl>"
+        + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in items.items())
+        + "</dl>"
+    )
+
+
+def page(title: str, body: str) -> str:
+    """The whole document; `title` is escaped, `body` trusted."""
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"{body}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
