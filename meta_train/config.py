@@ -1,0 +1,205 @@
+"""The config of a meta-training run: its keys, and how a file becomes one."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from learned_opt.registry import LEARNED
+from meta_train import yaml_text
+from meta_train.config_errors import ConfigError, Problem, explain
+from meta_train.estimators import ESTIMATORS
+from meta_train.horizons import HORIZONS
+from meta_train.meta_optimizers import META_OPTIMIZERS
+from meta_train.objectives import OBJECTIVES
+from meta_train.overrides import apply
+from meta_train.schema import Described, Model, union, with_preset
+from tasks.registry import FAMILIES
+
+AtLeastOne = Annotated[int, Field(ge=1)]
+CHANGEABLE = ("steps", "log_every", "evaluation", "checkpoint", "wandb")  # when a run is resumed
+
+DEFAULTS = {"objective": {"kind": "log_loss"}, "meta_optimizer": {"kind": "adam"}}
+
+
+class Weighted(Described):
+    """A task family and its share in the meta-gradient."""
+
+    weight: float = Field(1.0, gt=0.0, description="share in the meta-gradient, above 0")
+
+
+class Parallel(Model):
+    """How the tasks of a family spread over devices."""
+
+    backend: Literal["pmap", "shard_map", "vmap"] = Field(
+        "pmap", description="what joins the devices; vmap keeps all shards on one, for debugging"
+    )
+    devices: AtLeastOne = Field(1, description="number of devices; on a CPU, of parts of the host")
+
+
+class Evaluation(Model):
+    """Periodic evaluation of the averaged weights; the best ones are kept."""
+
+    every: AtLeastOne = Field(1000, description="meta-steps between evaluations; the last counts")
+    suite: str = Field("selection", description="name of the suite")
+    seeds: AtLeastOne = Field(2, description="runs per task")
+    steps: AtLeastOne = Field(500, description="inner steps of a run")
+
+
+class Checkpoint(Model):
+    """When the whole state is saved; the end of a run and an interruption always save."""
+
+    every_steps: AtLeastOne | None = Field(None, description="meta-steps between checkpoints")
+    every_seconds: float | None = Field(120.0, gt=0.0, description="seconds between checkpoints")
+    keep: AtLeastOne = Field(3, description="how many checkpoints stay")
+
+
+class Wandb(Model):
+    """Logging to Weights & Biases beside metrics.jsonl."""
+
+    mode: Literal["disabled", "offline", "online"] = Field("disabled", description="where to")
+    project: str = Field("learned-opt", min_length=1, description="name of the project")
+
+
+class Config(Model):
+    """One meta-training run."""
+
+    version: Literal[1] = Field(1, description="of this schema")
+    seed: int = Field(0, ge=0, lt=2**32, description="of all randomness")
+    steps: AtLeastOne = Field(description="meta-steps")
+    num_tasks: AtLeastOne = Field(8, description="tasks per family, a multiple of devices")
+    optimizer: union(LEARNED) = Field(  # pyright: ignore[reportInvalidTypeForm]
+        description="the rule whose weights are trained; keys beside the preset replace its choices"
+    )
+    tasks: Annotated[  # pyright: ignore[reportInvalidTypeForm]
+        tuple[union(FAMILIES, Weighted), ...],
+        Field(min_length=1, description="the task families, each with its weight"),
+    ]
+    horizon: union(HORIZONS) = Field(  # pyright: ignore[reportInvalidTypeForm]
+        description="number of steps of an inner training run"
+    )
+    estimator: union(  # pyright: ignore[reportInvalidTypeForm]
+        ESTIMATORS, without=("episodes", "objective")
+    ) = Field(description="how the meta-gradient is estimated")
+    objective: union(OBJECTIVES) = Field(  # pyright: ignore[reportInvalidTypeForm]
+        DEFAULTS["objective"], validate_default=True, description="what an inner step is worth"
+    )
+    measure: Literal["train", "inner_valid", "outer_valid"] | None = Field(
+        None, description="split whose loss counts; null: the minibatch the gradient came from"
+    )
+    meta_optimizer: union(META_OPTIMIZERS) = Field(  # pyright: ignore[reportInvalidTypeForm]
+        DEFAULTS["meta_optimizer"], validate_default=True, description="what updates the weights"
+    )
+    ema: float = Field(0.99, ge=0.0, lt=1.0, description="decay of the averaged weights")
+    normalize_families: bool = Field(
+        True, description="scale the mean gradient of every family to norm 1"
+    )
+    parallel: Parallel = Field(Parallel(), description="devices")
+    log_every: AtLeastOne = Field(20, description="meta-steps between transfers of metrics")
+    evaluation: Evaluation | None = Field(None, description="null: the last weights are the best")
+    checkpoint: Checkpoint = Field(Checkpoint(), description="saving")
+    wandb: Wandb = Field(Wandb(), description="remote log")
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The config in a YAML file, changed by overrides such as "tasks.1.dim=4".
+
+    Nothing is executed and JAX is not started. Raises ConfigError with every problem found.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(str(path), [Problem((), "not a text file in UTF-8")]) from None
+    except OSError as error:
+        raise ConfigError(str(path), [Problem((), str(error.strerror))]) from None
+    return parse(text, str(path), overrides)
+
+
+def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> Config:
+    """As `load`, from text; `source` names it in messages."""
+    try:
+        data = yaml_text.parse(text)
+    except yaml_text.YamlError as error:
+        raise ConfigError(source, [Problem((), str(error))]) from None
+    if not isinstance(data, dict):
+        raise ConfigError(source, [Problem((), "must be a mapping of keys to values")])
+    data, origin = apply({**DEFAULTS, **data}, overrides)
+    if "optimizer" in data:
+        annotation = Config.model_fields["optimizer"].annotation
+        data["optimizer"] = with_preset(data["optimizer"], annotation)
+    try:
+        # Through JSON, strict validation takes lists for tuples and still refuses "5" for 5.
+        config = Config.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        problems = explain(error, data, Config)
+        raise ConfigError(source, problems, origin) from None
+    problems = list(_check(config))
+    if problems:
+        raise ConfigError(source, problems, origin)
+    return config
+
+
+def _check(config: Config) -> Iterator[Problem]:
+    """What single keys cannot tell: all that can be known without starting JAX."""
+    devices = config.parallel.devices
+    if config.num_tasks % devices:
+        below = config.num_tasks - config.num_tasks % devices
+        nearest = [str(value) for value in (below, below + devices) if value]
+        yield Problem(
+            ("num_tasks",),
+            f"{config.num_tasks} does not divide by parallel.devices = {devices}; "
+            f"nearest: {' or '.join(nearest)}",
+        )
+    for name in ("optimizer", "horizon", "objective", "meta_optimizer"):
+        try:
+            getattr(config, name).build()
+        except ValueError as error:
+            yield _problem((name,), error, getattr(config, name))
+    seen: dict[str, int] = {}
+    for i, block in enumerate(config.tasks):
+        try:
+            name = block.build().name
+        except ValueError as error:
+            yield _problem(("tasks", i), error, block)
+            continue
+        if name in seen:
+            yield Problem(("tasks", i), f"the same name, {name!r}, as tasks.{seen[name]}")
+        seen[name] = i
+
+
+def _problem(path: tuple[str | int, ...], error: ValueError, block: Model) -> Problem:
+    """A dataclass' complaint, which starts with the field's name where it is about one."""
+    name, colon, rest = str(error).partition(": ")
+    if colon and name in type(block).model_fields:
+        return Problem((*path, name), rest)
+    return Problem(path, str(error))
+
+
+def dump(config: Config) -> str:
+    """The resolved config as YAML; `parse` gives an equal one."""
+    return yaml_text.dump(config.model_dump(mode="json"))
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Paths of the keys that differ and may not when a run is resumed."""
+    left, right = old.model_dump(mode="json"), new.model_dump(mode="json")
+    return [
+        path
+        for key in left
+        if key not in CHANGEABLE
+        for path in _differing(left[key], right[key], key)
+    ]
+
+
+def _differing(old: Any, new: Any, path: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        for key in old:
+            yield from _differing(old[key], new[key], f"{path}.{key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from _differing(a, b, f"{path}.{i}")
+    elif old != new:
+        yield path

@@ -1,0 +1,118 @@
+"""What turns the mean meta-gradient into an update of theta: clipping, an optax rule, a schedule."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import optax
+
+from learned_opt.naming import check_name
+
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class MetaOptimizer(ABC):
+    """What all meta-optimizers share.
+
+    learning_rate: the highest one. schedule: "cosine" falls from it to 0 at the last meta-step.
+    warmup_steps: meta-steps in which it rises from 0. clip: every entry of the gradient is cut to
+    [-clip, clip]; clip_norm: then its norm to clip_norm; None leaves them out.
+    """
+
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_steps: int = 0
+    clip: float | None = None
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        check_name("schedule", self.schedule, SCHEDULES)
+        for name in ("learning_rate", "clip", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0.0:
+                raise ValueError(f"{name}: {value} must be above 0")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps: {self.warmup_steps} must be at least 0")
+
+    @abstractmethod
+    def rule(self, learning_rate: optax.Schedule) -> optax.GradientTransformation: ...
+
+    def transformation(self, steps: int) -> optax.GradientTransformation:
+        """The optax transformation for a run of `steps` meta-steps."""
+        chain = [] if self.clip is None else [optax.clip(self.clip)]
+        if self.clip_norm is not None:
+            chain.append(optax.clip_by_global_norm(self.clip_norm))
+        return optax.chain(*chain, self.rule(self._schedule(steps)))
+
+    def _schedule(self, steps: int) -> optax.Schedule:
+        after = max(steps - self.warmup_steps, 1)
+        main = (
+            optax.constant_schedule(self.learning_rate)
+            if self.schedule == "constant"
+            else optax.cosine_decay_schedule(self.learning_rate, after)
+        )
+        if not self.warmup_steps:
+            return main
+        # Step 0 already moves: the rise goes from 1 / warmup_steps of the rate to all of it.
+        rise = optax.linear_schedule(
+            self.learning_rate / self.warmup_steps, self.learning_rate, self.warmup_steps - 1
+        )
+        return optax.join_schedules([rise, main], [self.warmup_steps])
+
+
+@dataclass(frozen=True)
+class Adam(MetaOptimizer):
+    """optax.adam."""
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+
+    def rule(self, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+        return optax.adam(learning_rate, self.b1, self.b2, self.eps)
+
+
+@dataclass(frozen=True)
+class AdamW(MetaOptimizer):
+    """optax.adamw; the decay is relative to the learning rate."""
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 1e-4
+
+    def rule(self, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+        return optax.adamw(
+            learning_rate, self.b1, self.b2, self.eps, weight_decay=self.weight_decay
+        )
+
+
+@dataclass(frozen=True)
+class RMSProp(MetaOptimizer):
+    """optax.rmsprop."""
+
+    decay: float = 0.9
+    eps: float = 1e-8
+    momentum: float | None = None
+
+    def rule(self, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+        return optax.rmsprop(learning_rate, self.decay, self.eps, momentum=self.momentum)
+
+
+@dataclass(frozen=True)
+class SGD(MetaOptimizer):
+    """optax.sgd."""
+
+    momentum: float | None = 0.9
+
+    def rule(self, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+        return optax.sgd(learning_rate, self.momentum)
+
+
+META_OPTIMIZERS: dict[str, type[MetaOptimizer]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSProp,
+    "sgd": SGD,
+}
