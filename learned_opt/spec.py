@@ -1,0 +1,76 @@
+"""A rule's static choices as JSON, and back."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from learned_opt.naming import nearest
+
+
+def spec_of(rule: Any) -> dict[str, Any]:
+    """The fields of a frozen dataclass as JSON values; tuples become lists."""
+    return {field.name: _as_json(getattr(rule, field.name)) for field in dataclasses.fields(rule)}
+
+
+def build_rule(kind: type, spec: dict[str, Any]) -> Any:
+    """The dataclass `kind` with the fields of `spec`; a field left out keeps its default.
+
+    Raises ValueError naming every unknown field, with the nearest known one, and every value of
+    another type than the field's.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    problems = [
+        f"spec.{name}: unknown field{nearest(name, fields)} (allowed: {', '.join(fields)})"
+        for name in spec
+        if name not in fields
+    ]
+    values = {name: _with_tuples(value) for name, value in spec.items() if name in fields}
+    problems += [
+        f"spec.{name}: {value!r} is not {_describe(fields[name])}"
+        for name, value in values.items()
+        if not _fits(value, fields[name])
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return kind(**values)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} in a rule's choices cannot be written as JSON")
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_with_tuples(item) for item in value)
+    return value
+
+
+def _describe(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if origin is typing.Literal:
+        return any(value == arg and type(value) is type(arg) for arg in args)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if len(args) == 2 and args[1] is Ellipsis:
+            return all(_fits(item, args[0]) for item in value)
+        return len(value) == len(args) and all(map(_fits, value, args))
+    if hint is None or hint is types.NoneType:
+        return value is None
+    if hint is float:
+        return type(value) in (int, float)
+    return type(value) is hint

@@ -1,0 +1,35 @@
+"""The way in for users: weights or a name, turned into an optax transformation."""
+
+from pathlib import Path
+
+import optax
+
+from learned_opt.io import read
+from learned_opt.locate import locate
+from learned_opt.registry import HAND_DESIGNED, check_num_steps, make
+
+DEFAULT_WEIGHTS = "hierarchical_rnn"
+
+
+def load(
+    name_or_path: str | Path | None = None,
+    num_steps: int | None = None,
+    learning_rate: float | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """An optimizer, ready for an optax training loop.
+
+    name_or_path: packaged weights (None: "hierarchical_rnn"), a weight file, a run folder, or the
+    name of a hand-designed optimizer. num_steps: updates the training run will make, at least 1
+    (None: 10,000); after them schedules hold their last value. learning_rate: replaces the rule's
+    starting rate where it has one. Raises WeightsError (a ValueError) and ValueError.
+
+    `tx.update(grads, state, params, value=loss)`: value= is accepted by all, and read by the rules
+    that use it. Evaluate and save `learned_opt.eval_params(state, params)`.
+    """
+    num_steps = check_num_steps(num_steps)
+    name = DEFAULT_WEIGHTS if name_or_path is None else name_or_path
+    if name in HAND_DESIGNED:
+        chosen = {} if learning_rate is None else {"learning_rate": learning_rate}
+        return make(str(name), num_steps, **chosen)
+    rule, theta, _ = read(locate(name, other_names=HAND_DESIGNED))
+    return optax.with_extra_args_support(rule.opt(theta, num_steps, learning_rate=learning_rate))
