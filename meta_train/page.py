@@ -1,5 +1,6 @@
 """The frame of an HTML page that needs nothing but itself."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -23,9 +24,10 @@ p { margin: .4rem 0; max-width: 62rem; } .soft, small, figcaption small { color:
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .7rem 0; }
 th, td { padding: .38rem .8rem; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
-th { font-weight: 600; color: var(--soft); font-size: .86rem; vertical-align: bottom; }
+th { font-weight: 600; color: var(--soft); font-size: .86rem; vertical-align: bottom;
+  white-space: normal; line-height: 1.25; overflow-wrap: break-word; }
 th:first-child, td:first-child { text-align: left; padding-left: .3rem; }
-td:first-child { font-weight: 600; } td small { margin-left: .35rem; }
+td:first-child { font-weight: 600; } td small { display: block; line-height: 1.1; }
 table.sortable th { cursor: pointer; } table.sortable th:hover { color: var(--ink); }
 th[aria-sort=ascending]::after { content: " \\2191"; }
 th[aria-sort=descending]::after { content: " \\2193"; }
@@ -61,7 +63,10 @@ for (const th of document.querySelectorAll("table.sortable th")) {
 
 
 class Cell(NamedTuple):
-    """One table cell: `html` is trusted, `value` sorts it, `shade` in [-1, 1] is bad to good."""
+    """One table cell.
+
+    html: trusted. value: what sorts it, largest where it is not finite. shade: -1 bad to 1 good.
+    """
 
     html: str
     value: float | None = None
@@ -74,7 +79,8 @@ def _cell(cell: Cell | str) -> str:
         return f"<td>{cell}</td>"
     attributes = f' class="{cell.css}"' if cell.css else ""
     if cell.value is not None:
-        attributes += f' data-value="{cell.value:.6g}"'
+        value = f"{cell.value:.6g}" if math.isfinite(cell.value) else "Infinity"
+        attributes += f' data-value="{value}"'
     if abs(cell.shade) >= 0.01:
         colour = "good" if cell.shade > 0 else "bad"
         attributes += f' style="background: rgb(var(--{colour}) / {abs(cell.shade) * 0.35:.2f})"'

@@ -14,8 +14,10 @@ __all__ = ["MissingExtra", "html", "table", "write_html"]
 
 
 def number(value: float) -> str:
-    """Three significant digits; a dash for what is undefined."""
-    return f"{value:.3g}" if np.isfinite(value) else "–"
+    """Three significant digits, whole thousands in full; a dash for what is undefined."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _times(value: float) -> str:
@@ -44,7 +46,7 @@ def table(report: Report) -> str:
     ]
     return "\n\n".join(
         [
-            f"{_setting(report)}; against {yardstick}",
+            f"suite {report.suite}: {_setting(report)}; against {yardstick}",
             _plain((heads, *rows)),
             "final training loss (mean of seeds; * some seeds diverged)",
             _plain((("task", *report.optimizers), *finals)),
@@ -65,7 +67,7 @@ def _plain(rows: tuple[tuple[str, ...], ...]) -> str:
 def _setting(report: Report) -> str:
     seeds = len(report.seeds)
     return (
-        f"suite {report.suite}: {len(report.tasks)} task{'s' * (len(report.tasks) != 1)}, "
+        f"{len(report.tasks)} task{'s' * (len(report.tasks) != 1)}, "
         f"{report.eval_steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}"
     )
 
@@ -143,6 +145,8 @@ def _keys(report: Report) -> str:
 
 def _shade(factor: float) -> float:
     """1 and above is four times better than the yardstick, -1 four times worse."""
+    if np.isnan(factor):
+        return 0.0
     return float(np.clip(np.log(factor) / np.log(4.0), -1, 1)) if factor > 0 else -1.0
 
 
@@ -213,19 +217,20 @@ def _loss_table(report: Report, losses: np.ndarray, scored: bool) -> str:
         finals = [
             _mean_final(losses[o, t], report.diverged[o, t]) for o in range(len(report.optimizers))
         ]
+        best = min((final for final in finals if np.isfinite(final)), default=None)
         cells = []
         for o, final in enumerate(finals):
             diverged = int(report.diverged[o, t].sum())
             text = "diverged" if diverged == len(report.seeds) else number(final)
             if 0 < diverged < len(report.seeds):
                 text += f"<small>{diverged} of {len(report.seeds)} diverged</small>"
-            css = "failed" * bool(diverged) or "best" * bool(final == np.nanmin(finals))
+            css = "failed" * bool(diverged) or "best" * bool(final == best)
             value, shade = final, 0.0
             if scored and np.isfinite(ratio[o, t]):
                 value, shade = ratio[o, t], _shade(1 / ratio[o, t])
                 if o != report.yardstick:
                     text += f"<small>{_times(ratio[o, t])}</small>"
-            cells.append(Cell(text, value if np.isfinite(value) else np.inf, css, shade))
+            cells.append(Cell(text, value, css, shade))
         rows.append((escape(task), *cells))
     heads = ("task", *map(escape, report.optimizers))
     return page.table(heads, rows, sortable=True)
