@@ -15,10 +15,11 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import EvalPoint, Horizon, Params, Theta
-from learned_opt.cells import affine, bias_gru, init_affine, init_bias_gru
+from learned_opt.cells import affine, init_affine
 from learned_opt.columns import Columns, tame
 from learned_opt.features import decays, root_mean_square
 from learned_opt.hand.relative_adam import nominal_schedule
+from learned_opt.levels import Levels, draw_start, init_levels, start_levels, step_levels
 from learned_opt.naming import check_name
 from learned_opt.nominal import (
     LOG_STEP_RANGE,
@@ -49,9 +50,7 @@ class HierarchicalRNNState(NamedTuple):
     """N scalars, T tensors; float32 whatever the parameters are. Every field changes every step."""
 
     count: Int[Array, ""]  # updates made so far
-    param: Float[Array, "k n"]
-    tensor: Float[Array, "k t"] | None  # None with one level
-    globe: Float[Array, "k 1"] | None  # None with fewer than three levels
+    levels: Levels
     senses: Senses
     log_rate: Float[Array, " n"] | None  # running mean; "learned_rate" with dynamic_output_scale
     moments: Moments | None  # "nominal"
@@ -151,33 +150,26 @@ class HierarchicalRNN:
 
     def init(self, key: PRNGKeyArray) -> Theta:
         """Fresh weights: a dict of float32 arrays (initial laws of the released code)."""
-        keys = iter(jax.random.split(key, 16))
-        sizes, scale = self.level_sizes, self.affine_scale
-        inputs = (self._num_inputs, self._num_tensor_inputs, sizes[1] if len(sizes) > 1 else 0)
-        names = ("param", "tensor", "global")[: len(sizes)]
-        theta: dict[str, Any] = {
-            f"{name}_cell": init_bias_gru(next(keys), i, k, self.cell_scale, self.gate_bias)
-            for name, i, k in zip(names, inputs, sizes, strict=False)
-        }
+        levels_key, start_key, input_key, scale_key, readouts_key = jax.random.split(key, 5)
+        hidden, readout = self.level_sizes[0], self.readout_scale
+        theta = init_levels(
+            levels_key,
+            self.level_sizes,
+            self._num_inputs,
+            self._num_tensor_inputs,
+            self.cell_scale,
+            self.gate_bias,
+            self.affine_scale,
+        )
         if self.learnable_rnn_init:
-            theta["start"] = _draw_start(next(keys), sizes)
-        if len(sizes) > 1:
-            theta["tensor_to_param"] = init_affine(next(keys), sizes[1], 3 * sizes[0], scale)
-        if len(sizes) > 2:
-            theta["global_to_param"] = init_affine(next(keys), sizes[2], 3 * sizes[0], scale)
-            theta["global_to_tensor"] = init_affine(next(keys), sizes[2], 3 * sizes[1], scale)
-        readout = self.readout_scale
+            theta["start"] = draw_start(start_key, self.level_sizes)
         if self._learns_input_decay:
-            theta["input_decay"] = init_affine(
-                next(keys), sizes[0], 1, readout, self.input_decay_bias
-            )
+            theta["input_decay"] = init_affine(input_key, hidden, 1, readout, self.input_decay_bias)
         if self.learnable_decay:
-            theta["scale_decay"] = init_affine(
-                next(keys), sizes[0], 1, readout, self.scale_decay_bias
-            )
+            theta["scale_decay"] = init_affine(scale_key, hidden, 1, readout, self.scale_decay_bias)
         if self.output == "nominal":
-            return theta | self._init_nominal_readouts(next(keys))
-        return theta | self._init_rate_readouts(next(keys))
+            return theta | self._init_nominal_readouts(readouts_key)
+        return theta | self._init_rate_readouts(readouts_key)
 
     def _init_rate_readouts(self, key: PRNGKeyArray) -> dict[str, Any]:
         direction_key, rate_key, shortcut_key, lookahead_key = jax.random.split(key, 4)
@@ -224,10 +216,10 @@ class HierarchicalRNN:
         learning_rate / 0.1 and follows a schedule over `horizon` steps; the other ignores horizon.
         """
 
-        def init(params: Params) -> HierarchicalRNNState:
+        def init(params: Params) -> Any:
             return self._init_state(theta, params, key, learning_rate)
 
-        def update(updates, state, params=None, **extra):
+        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
             del extra
             like = updates if params is None else params
             columns = Columns.of(like)
@@ -253,18 +245,16 @@ class HierarchicalRNN:
         self, theta: Theta, params: Params, key: PRNGKeyArray | None, learning_rate: Any
     ) -> HierarchicalRNNState:
         columns = Columns.of(params)
-        n, t, sizes = columns.total, len(columns.sizes), self.level_sizes
-        first = theta["start"] if self.learnable_rnn_init else _draw_start(jax.random.key(0), sizes)
-
-        def tile(name: str, width: int) -> Array:
-            return jnp.tile(first[name][:, None], (1, width))
-
+        n = columns.total
+        first = (
+            theta["start"]
+            if self.learnable_rnn_init
+            else draw_start(jax.random.key(0), self.level_sizes)
+        )
         scales = jnp.zeros((self.num_gradient_scales, n))
         return HierarchicalRNNState(
             count=jnp.zeros((), jnp.int32),
-            param=tile("param", n),
-            tensor=tile("tensor", t) if len(sizes) > 1 else None,
-            globe=tile("global", 1) if len(sizes) > 2 else None,
+            levels=start_levels(first, columns),
             senses=Senses(
                 scales,
                 scales,
@@ -338,34 +328,20 @@ class HierarchicalRNN:
         inputs: list[Array],
         tensor_features: list[Array],
     ) -> HierarchicalRNNState:
-        """One step of all three levels; every bias comes from the levels' previous states."""
+        """One step of the levels, and the decays they choose for the next step."""
         x = jnp.concatenate(inputs)
-        shift: Any = 0.0
-        if state.tensor is not None:
-            from_above = affine(theta["tensor_to_param"], state.tensor)
-            if state.globe is not None:
-                from_above += affine(theta["global_to_param"], state.globe)
-            shift = columns.spread(from_above)
-        param = bias_gru(theta["param_cell"], x, state.param, shift)
-        tensor, globe = state.tensor, state.globe
-        if tensor is not None:
-            beyond_gradients = x.shape[0] > self.num_gradient_scales
-            below = jnp.concatenate([param, x]) if beyond_gradients else param
-            below = jnp.concatenate([columns.mean(below), *tensor_features])
-            shift = 0.0 if globe is None else affine(theta["global_to_tensor"], globe)
-            tensor = bias_gru(theta["tensor_cell"], below, tensor, shift)
-            if globe is not None:
-                last = tensor[:, -1:]
-                mean = tensor.mean(axis=1, keepdims=True)
-                below = last if self.global_input == "last" else mean
-                globe = bias_gru(theta["global_cell"], below, globe)
-        senses = state.senses._replace(
-            input_logit=affine(theta["input_decay"], param)[0]
-            if self._learns_input_decay
-            else None,
-            scale_logit=affine(theta["scale_decay"], param)[0] if self.learnable_decay else None,
+        upward = [x] if self._num_inputs > self.num_gradient_scales else []
+        levels = step_levels(
+            theta, columns, state.levels, x, tensor_features, upward, self.global_input
         )
-        return state._replace(param=param, tensor=tensor, globe=globe, senses=senses)
+        senses = state.senses
+        if self._learns_input_decay:
+            logit = affine(theta["input_decay"], levels.param)[0]
+            senses = senses._replace(input_logit=logit)
+        if self.learnable_decay:
+            logit = affine(theta["scale_decay"], levels.param)[0]
+            senses = senses._replace(scale_logit=logit)
+        return state._replace(levels=levels, senses=senses)
 
     def _direction(
         self, theta: Theta, name: str, columns: Columns, param: Array, scaled: Array
@@ -392,16 +368,16 @@ class HierarchicalRNN:
         state = self._recur(theta, columns, state._replace(senses=senses), inputs, [])
         rate = ahead = jnp.float32(1.0)
         if state.log_rate is not None:
-            proposed = state.log_rate + affine(theta["log_rate"], state.param)[0]
+            proposed = state.log_rate + affine(theta["log_rate"], state.levels.param)[0]
             clipped = jnp.clip(proposed, SMALLEST_LOG_RATE, self.max_log_lr)
             proposed = proposed + jax.lax.stop_gradient(clipped - proposed)
             momentum = jax.nn.sigmoid(theta["log_rate_momentum"])
             state = state._replace(log_rate=momentum * state.log_rate + (1.0 - momentum) * proposed)
             rate, ahead = jnp.exp(proposed + theta["step_offset"]), jnp.exp(proposed)
-        step = -rate * self._direction(theta, "direction", columns, state.param, scaled)
+        step = -rate * self._direction(theta, "direction", columns, state.levels.param, scaled)
         if state.point is None:
             return columns.scatter(step, params), state
-        look = -ahead * self._direction(theta, "lookahead", columns, state.param, scaled)
+        look = -ahead * self._direction(theta, "lookahead", columns, state.levels.param, scaled)
         point = state.point.params
         attended = jax.tree.map(jnp.add, point, columns.scatter(look, point))
         moved = jax.tree.map(jnp.add, point, columns.scatter(step, point))
@@ -413,14 +389,14 @@ class HierarchicalRNN:
         theta: Theta,
         columns: Columns,
         gradient: Float[Array, " n"],
-        state: HierarchicalRNNState,
+        state: Any,
         params: Params,
         horizon: Horizon,
         rate: Any,
     ) -> tuple[Params, HierarchicalRNNState]:
         """p <- p - rate s(t) max(RMS(p), 0.05) exp(clip(a + b_i)) (sum_k (w_k + c_k) u_k + R r_i).
 
-        w = (1, 0, 0), R = RMS(u_1); a and c come from the tensor's state, b_i and r_i from the scalar's.
+        w = (1, 0, 0), R = RMS(u_1); a and c come from the tensor's state, b and r from the scalar's.
         """
         moments, directions = directions_of(state.moments, gradient, state.count)
         size, lengths = tensor_sizes(columns, columns.gather(params, params), directions)
@@ -429,8 +405,8 @@ class HierarchicalRNN:
         senses, _, inputs = self._sense(gradient, state)
         state = state._replace(senses=senses, moments=moments)
         state = self._recur(theta, columns, state, inputs, features)
-        from_tensor = affine(theta["tensor_readout"], state.tensor)
-        log_step, residual = affine(theta["param_readout"], state.param)
+        from_tensor = affine(theta["tensor_readout"], state.levels.tensor)
+        log_step, residual = affine(theta["param_readout"], state.levels.param)
         weights = from_tensor[1:].at[0].add(1.0)
         per_tensor = columns.spread(
             jnp.concatenate([from_tensor[:1], rate * schedule * size, lengths[:1], weights])
@@ -451,12 +427,3 @@ PRESETS: dict[str, HierarchicalRNN] = {
 def _own_float32(leaf: Array) -> Array:
     """A float32 copy: the state must not share a buffer with parameters that may be donated."""
     return jnp.array(leaf, jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-
-def _draw_start(key: PRNGKeyArray, sizes: tuple[int, ...]) -> dict[str, Array]:
-    """Initial states of the levels, uniform on (-1, 1)."""
-    names = ("param", "tensor", "global")
-    return {
-        name: jax.random.uniform(k, (size,), minval=-1.0, maxval=1.0)
-        for name, size, k in zip(names, sizes, jax.random.split(key, 3), strict=False)
-    }

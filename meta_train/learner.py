@@ -161,10 +161,8 @@ class GradientLearner:
                 metrics[f"tasks/{name}/{what}"] = jax.lax.pmean(jnp.mean(value), AXIS)
         shared, meta_metrics = self._update(shared, total)
         names = [estimator.episodes.family.name for estimator in self.estimators]
-        meta_metrics["meta/loss"] = sum(
-            w * metrics[f"tasks/{name}/objective"]
-            for w, name in zip(self.weights, names, strict=True)
-        ) / sum(self.weights)
+        losses = jnp.stack([metrics[f"tasks/{name}/objective"] for name in names])
+        meta_metrics["meta/loss"] = jnp.average(losses, weights=jnp.asarray(self.weights))
         return shared, tuple(advanced), metrics | meta_metrics
 
     def _update(self, shared: _Shared, gradient: Theta) -> tuple[_Shared, Metrics]:

@@ -42,7 +42,7 @@ class LogLoss:
         return True
 
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
-        bound = trajectory.lower_bound
+        bound = jnp.asarray(trajectory.lower_bound)
         left = jnp.maximum(trajectory.loss - bound, 0.0)
         value = jnp.log(left / (trajectory.initial_loss - bound + self.eps) + self.eps)
         counts = trajectory.step + 1 > (1.0 - self.tail) * trajectory.horizon

@@ -1,4 +1,4 @@
-"""What a gradient estimator is: unrolls of one task in, an estimate of d objective / d theta out."""
+"""What a gradient estimator is: unrolls of one task in, d objective / d theta out."""
 
 from typing import Any, Protocol
 
@@ -18,9 +18,16 @@ EstimatorState = Any  # pytree of arrays, carried from one meta-step to the next
 class GradientEstimator(Protocol):
     """A frozen dataclass for one task; the learner vmaps it over tasks and joins devices."""
 
-    episodes: Episodes
-    objective: Objective
-    length: int
+    @property
+    def episodes(self) -> Episodes: ...
+
+    @property
+    def objective(self) -> Objective: ...
+
+    @property
+    def length(self) -> int:
+        """Steps of a window."""
+        ...
 
     def init(self, theta: Theta, data: Data, key: PRNGKeyArray) -> EstimatorState: ...
 
