@@ -33,7 +33,7 @@ class Task(NamedTuple):
 
 
 class TaskFamily(Protocol):
-    """Tasks of one shape: a frozen dataclass of static sizes, compiled once and vmapped over cfg."""
+    """Tasks of one shape: a frozen dataclass of static sizes; one program, vmapped over cfg."""
 
     @property
     def name(self) -> str:

@@ -1,0 +1,27 @@
+"""Messages for choices that do not exist; every family checks its fields with these."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def check_name(field: str, name: str, allowed: Iterable[str]) -> None:
+    """Raises ValueError unless `name` is allowed, naming the nearest and all that are."""
+    names = sorted(allowed)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"{field}: unknown name {name!r}{hint} (allowed: {', '.join(names)})")
+
+
+def check_at_least(least: float, **fields: float) -> None:
+    """Raises ValueError for the first field below `least`."""
+    for field, value in fields.items():
+        if not value >= least:
+            raise ValueError(f"{field}: {value} is not allowed; it must be at least {least}")
+
+
+def check_range(field: str, bounds: tuple[float, float]) -> None:
+    """Raises ValueError unless 0 < low <= high."""
+    low, high = bounds
+    if not 0 < low <= high:
+        raise ValueError(f"{field}: {bounds} is not allowed; it must be 0 < low <= high")
