@@ -43,7 +43,7 @@ class Evaluation(Model):
     """Periodic evaluation of the averaged weights; the best ones are kept."""
 
     every: AtLeastOne = Field(1000, description="meta-steps between evaluations; the last counts")
-    suite: str = Field("selection", description="name of the suite")
+    suite: str = Field("selection_small", description="name of the suite")
     seeds: AtLeastOne = Field(2, description="runs per task")
     steps: AtLeastOne = Field(500, description="inner steps of a run")
 

@@ -1,4 +1,4 @@
-"""What turns the mean meta-gradient into an update of theta: clipping, an optax rule, a schedule."""
+"""What turns the meta-gradient into an update of theta: clipping, an optax rule, a schedule."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -4,7 +4,9 @@ import dataclasses
 import sys
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Union
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -90,7 +92,7 @@ def union(
     models = tuple(describe(kind, target, base, without) for kind, target in registry.items())
     if len(models) == 1:
         return models[0]
-    return Annotated[Union[models], Field(discriminator="kind")]
+    return Annotated[reduce(or_, models), Field(discriminator="kind")]
 
 
 def blocks(annotation: Any) -> tuple[type[Any], ...]:

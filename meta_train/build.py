@@ -1,0 +1,80 @@
+"""From a config to the objects it describes."""
+
+from collections.abc import Callable
+from functools import partial
+
+from learned_opt.base import Theta
+from learned_opt.naming import check_name
+from meta_train.config import Config
+from meta_train.config_errors import ConfigError, Problem
+from meta_train.evaluate import selection_score
+from meta_train.learner import GradientLearner
+from meta_train.parallel import Parallel
+from meta_train.unroll import Episodes
+
+
+def build_learner(config: Config, source: str = "config") -> GradientLearner:
+    """The learner of a run; starts JAX and reads the data of the families.
+
+    source: names the config in messages. Raises ConfigError with every problem that only shows when
+    the parts meet (window longer than a run, objective that does not suit a task), MissingData.
+    """
+    optimizer = config.optimizer.build()
+    objective, horizons = config.objective.build(), config.horizon.build()
+    estimators, problems = [], []
+    for block in config.tasks:
+        episodes = Episodes(block.build(), optimizer, horizons, config.measure)
+        try:
+            estimators.append(config.estimator.build(episodes=episodes, objective=objective))
+        except ValueError as error:
+            problems.append(_problem(error))
+    try:
+        parallel = Parallel(config.parallel.backend, config.parallel.devices)
+    except ValueError as error:
+        raise ConfigError(source, [*dict.fromkeys(problems), _problem(error)]) from None
+    if problems:
+        raise ConfigError(source, list(dict.fromkeys(problems)))
+    return GradientLearner(
+        optimizer=optimizer,
+        estimators=tuple(estimators),
+        weights=tuple(block.weight for block in config.tasks),
+        num_tasks=config.num_tasks,
+        meta_optimizer=config.meta_optimizer.build().transformation(config.steps),
+        ema=config.ema,
+        normalize_families=config.normalize_families,
+        parallel=parallel,
+    )
+
+
+def build_score(config: Config, source: str = "config") -> Callable[[Theta], float] | None:
+    """The score that decides which weights are the best, None without evaluation.
+
+    Reads the data of the suite. Raises ConfigError for an unknown suite, MissingData.
+    """
+    if config.evaluation is None:
+        return None
+    from tasks.suites import SUITES
+
+    chosen = config.evaluation
+    try:
+        check_name("suite", chosen.suite, SUITES)
+    except ValueError as error:
+        message = str(error).removeprefix("suite: ")
+        raise ConfigError(source, [Problem(("evaluation", "suite"), message)]) from None
+    for family in SUITES[chosen.suite]:
+        family.load()
+    return partial(
+        selection_score,
+        config.optimizer.build(),
+        suite=chosen.suite,
+        seeds=chosen.seeds,
+        steps=chosen.steps,
+    )
+
+
+def _problem(error: ValueError) -> Problem:
+    """A complaint that begins with the path of a key."""
+    path, colon, message = str(error).partition(": ")
+    if colon and path.partition(".")[0] in Config.model_fields:
+        return Problem(tuple(path.split(".")), message)
+    return Problem((), str(error))

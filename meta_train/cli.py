@@ -1,0 +1,386 @@
+"""The command `learned-opt`. JAX is imported by the commands that need it, never by --help."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BAD_USAGE, MISSING_DATA, INTERRUPTED = 2, 3, 130
+
+
+class UsageError(Exception):
+    """The command cannot do what it was asked; the message says why."""
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What is wrong with an argument is a ValueError in the library."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def start_jax(devices: int = 1) -> None:
+    """Imports JAX with a compile cache in the user's cache folder and `devices` parts of the host.
+
+    JAX_COMPILATION_CACHE_DIR, where set, is left as it is.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "learned-opt" / "jax"))
+    import jax
+
+    if devices > 1:
+        jax.config.update("jax_num_cpu_devices", devices)
+
+
+def find_config(name: str) -> Path:
+    """A config by path; what is no path is sought among the shipped ones."""
+    path = Path(name)
+    if path.exists():
+        return path
+    here = Path(__file__).parent
+    for folder in (here.parent / "configs", here / "configs"):
+        for candidate in (folder / path.name, folder / f"{path.name}.yaml"):
+            if candidate.is_file():
+                return candidate
+        if folder.is_dir():
+            shipped = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
+            raise UsageError(f"{name}: no such file, and no shipped config (those are: {shipped})")
+    raise UsageError(f"{name}: no such file")
+
+
+def _load_config(args: argparse.Namespace) -> tuple[Any, str]:
+    """The config of a command and the name it has in messages; JAX is ready for it."""
+    from meta_train import config as configs
+
+    path = find_config(args.config)
+    config = configs.load(path, args.overrides)
+    start_jax(config.parallel.devices if config.parallel.backend != "vmap" else 1)
+    return config, str(path)
+
+
+def train(args: argparse.Namespace) -> int:
+    from meta_train.interruption import interruptible
+
+    with interruptible() as stopped:
+        config, source = _load_config(args)
+        from meta_train import job
+
+        folder = Path(args.out) if args.out else Path("runs") / Path(source).stem
+        outcome = job.train(
+            config, folder, sys.stdout, stopped, args.overrides, args.resume, source
+        )
+    if outcome.status == "interrupted":
+        again = f"learned-opt train {args.config}"
+        again += "".join(f" '{text}'" for text in args.overrides)
+        print(f"interrupted at meta-step {outcome.step}, saved; go on with:")
+        print(f"  {again} --out {folder} --resume")
+        return INTERRUPTED
+    print(f"finished at meta-step {outcome.step}: {folder}")
+    return 0
+
+
+def _entry(name: str) -> Any:
+    """An optimizer to evaluate, from a packaged or hand-designed name, a file or a run."""
+    import jax
+
+    from learned_opt import io
+    from learned_opt.registry import HAND_DESIGNED
+    from meta_train.evaluate import Entry
+
+    if name in HAND_DESIGNED:
+        rule = HAND_DESIGNED[name]
+        return Entry(name, rule, rule.init(jax.random.key(0)))
+    rule, theta, _ = io.read(io.locate(name, other_names=HAND_DESIGNED))
+    return Entry(name.rstrip("/"), rule, theta)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    start_jax()
+    from learned_opt.naming import check_name
+    from meta_train import evaluate as evaluation, report as reports
+    from tasks.suites import SUITES
+
+    with _usage():
+        check_name("--suite", args.suite, SUITES)
+        names = list(dict.fromkeys([args.target, *args.optimizers]))
+        taken = [_entry(name) for name in names]
+        baselines = evaluation.standard_baselines(args.baselines)
+        entries = taken + [b for b in baselines if b.name not in {e.name for e in taken}]
+    say = lambda line: print(line, file=sys.stderr, flush=True)
+    found = evaluation.evaluate(entries, args.suite, args.seeds, args.steps, progress=say)
+    out = Path(args.out or f"results/{Path(args.target).stem}-{args.suite}")
+    found.save(out)
+    print(reports.table(found))
+    print(f"\nresults: {out / 'results.json'}, {out / 'results.parquet'}")
+    try:
+        print(f"report: {reports.write_html(found, out)}")
+    except reports.MissingExtra as error:
+        print(f"no report.html: {error}")
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    start_jax()
+    from meta_train import report as reports
+    from meta_train.results import Report
+
+    found = Report.load(args.folder)
+    print(reports.table(found))
+    print(f"\nreport: {reports.write_html(found, args.folder)}")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    start_jax()
+    from meta_train.export import export_run
+
+    with _usage():
+        card = export_run(Path(args.run), Path(args.file), args.step)
+    print(f"{args.file}: {card['kind']} after {card.get('meta_steps')} meta-steps")
+    return 0
+
+
+def inspect(args: argparse.Namespace) -> int:
+    start_jax()
+    import jax
+
+    from learned_opt import io
+
+    path = io.locate(args.file)
+    _, theta, card = io.read(path)
+    leaves = jax.tree_util.tree_flatten_with_path(theta)[0]
+    shapes = {
+        jax.tree_util.keystr(key, simple=True, separator="/"): list(leaf.shape)
+        for key, leaf in leaves
+    }
+    weights = sum(leaf.size for _, leaf in leaves)
+    about = {"file": str(path), "weights": weights, "card": card, "shapes": shapes}
+    if args.json:
+        print(json.dumps(about, indent=1))
+        return 0
+    from meta_train.yaml_text import dump
+
+    print(dump(about), end="")
+    return 0
+
+
+def data_prepare(args: argparse.Namespace) -> int:
+    from tasks import data
+
+    with _usage():
+        for name in sorted(data.DATASETS) if args.name == "all" else [args.name]:
+            print(f"{name}: {data.prepare(name)}")
+    return 0
+
+
+def config_check(args: argparse.Namespace) -> int:
+    config, source = _load_config(args)
+    from meta_train.build import build_learner, build_score
+
+    build_learner(config, source)
+    build_score(config, source)
+    print(f"{source}: ok")
+    return 0
+
+
+def config_show(args: argparse.Namespace) -> int:
+    from meta_train import config as configs
+
+    print(configs.dump(configs.load(find_config(args.config), args.overrides)), end="")
+    return 0
+
+
+def config_reference(args: argparse.Namespace) -> int:
+    del args
+    from meta_train.reference import reference
+
+    print(reference(), end="")
+    return 0
+
+
+def show_list(args: argparse.Namespace) -> int:
+    from meta_train.listing import LISTS
+
+    rows = LISTS[args.what]()
+    if args.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        width = max((len(row["name"]) for row in rows), default=0)
+        for row in rows:
+            print(f"{row['name']:<{width}}  {row['about']}".rstrip())
+    return 0
+
+
+def bench(args: argparse.Namespace) -> int:
+    if args.what == "meta":
+        args.config = args.overrides.pop(0) if args.overrides else "quickstart"
+        config, source = _load_config(args)
+        from meta_train import benchmark
+
+        found = benchmark.meta(config, source)
+    elif args.overrides:
+        raise UsageError(f"bench step takes no arguments, not {args.overrides[0]!r}")
+    else:
+        start_jax()
+        from meta_train import benchmark
+
+        found = benchmark.step()
+    if args.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name}: {value:,.4g}" if isinstance(value, float) else f"{name}: {value}")
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [] if text == "none" else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it must be an integer above 0")
+    return int(text)
+
+
+def _step(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it must be 0 or above")
+    return int(text)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a shipped one")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="such as tasks.1.weight=2; docs/config.md"
+    )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="learned-opt",
+        description="Meta-train optimizers, look at them, measure them.",
+        epilog="exit codes: 0 done, 2 bad usage or config, 3 missing data, 130 interrupted, saved",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, run: Any, help: str, within: Any = commands) -> argparse.ArgumentParser:
+        command = within.add_parser(name, help=help, description=help, allow_abbrev=False)
+        command.set_defaults(handler=run, command=command)
+        return command
+
+    command = add("train", train, "meta-train an optimizer from a config")
+    _add_config(command)
+    command.add_argument("--out", metavar="DIR", help="run folder (default: runs/NAME-OF-CONFIG)")
+    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+    command = add("evaluate", evaluate, "run an optimizer and baselines over a suite of tasks")
+    command.add_argument("target", metavar="NAME|FILE|RUN", help="the optimizer to look at")
+    command.add_argument("--suite", required=True, help="name of the suite")
+    command.add_argument(
+        "--baselines", type=_names, metavar="A,B", help="default: all of them; none: none"
+    )
+    command.add_argument(
+        "--optimizers", type=_names, default=[], metavar="A,B", help="further names, files, runs"
+    )
+    command.add_argument("--seeds", type=_positive, default=3, metavar="N", help="default: 3")
+    command.add_argument("--steps", type=_positive, default=1000, metavar="N", help="default: 1000")
+    command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE")
+
+    command = add("report", report, "write report.html again from the results of an evaluation")
+    command.add_argument("folder", metavar="DIR", help="folder of an evaluation")
+
+    command = add("export", export, "write the weights of a run as one file")
+    command.add_argument("run", metavar="RUN", help="run folder")
+    command.add_argument("file", metavar="FILE", help="file to write, .safetensors")
+    command.add_argument(
+        "--step", type=_step, metavar="N", help="of this checkpoint (default: the best weights)"
+    )
+
+    command = add("inspect", inspect, "print the card and the shapes of a weight file")
+    command.add_argument("file", metavar="FILE", help="weight file, run folder or packaged name")
+    command.add_argument("--json", action="store_true", help="for scripts")
+    _add_more(add, commands)
+    return parser
+
+
+def _add_more(add: Any, commands: Any) -> None:
+    data = commands.add_parser("data", help="datasets")
+    data = data.add_subparsers(metavar="VERB", required=True)
+    command = add("prepare", data_prepare, "write a dataset to disk", within=data)
+    command.add_argument("name", metavar="NAME|all")
+
+    config = commands.add_parser("config", help="config files")
+    config = config.add_subparsers(metavar="VERB", required=True)
+    _add_config(add("check", config_check, "say whether a config can be run", within=config))
+    _add_config(add("show", config_show, "print a config with every key", within=config))
+    add("reference", config_reference, "print docs/config.md", within=config)
+
+    command = add("list", show_list, "what there is to choose from")
+    command.add_argument("what", choices=("optimizers", "pretrained", "suites", "tasks"))
+    command.add_argument("--json", action="store_true", help="for scripts")
+
+    command = add("bench", bench, "measure speed: of meta-training, or of one update")
+    command.add_argument("what", choices=("meta", "step"))
+    command.add_argument(
+        "overrides", metavar="CONFIG key=value", nargs="*", help="for meta (default: quickstart)"
+    )
+    command.add_argument("--json", action="store_true", help="for scripts")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Also takes overrides that stand after an option, which argparse leaves over."""
+    parser = make_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and hasattr(args, "overrides") and not any(text.startswith("-") for text in rest):
+        args.overrides = [*args.overrides, *rest]
+    elif rest:
+        args.command.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
+def _explain(error: Exception) -> tuple[int, str] | None:
+    """Exit code and message for what the user can mend, None for what is a fault of the code."""
+    from learned_opt.locate import WeightsError
+    from meta_train.checkpoint import CheckpointError
+    from meta_train.config_errors import ConfigError
+    from meta_train.figures import MissingExtra
+    from meta_train.results import ResultsError
+    from meta_train.run_folder import RunError
+    from tasks.base import MissingData
+
+    if isinstance(error, MissingData):
+        return MISSING_DATA, str(error)
+    mendable = (UsageError, ConfigError, RunError, WeightsError, CheckpointError)
+    if isinstance(error, (*mendable, ResultsError, MissingExtra)):
+        return BAD_USAGE, str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return BAD_USAGE, f"{where}{error.strerror}"
+    return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code; users' mistakes end in a line, not a traceback."""
+    args = _parse(argv)
+    try:
+        return args.handler(args)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        explained = _explain(error)
+        if explained is None:
+            raise
+        code, message = explained
+        print(message, file=sys.stderr)
+        return code

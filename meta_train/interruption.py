@@ -1,0 +1,33 @@
+"""Stopping a run from outside without losing anything."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Interruption:
+    """Becomes true at the first SIGINT or SIGTERM; the run then ends at its next step."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def ask(self, *_: Any) -> None:
+        self._asked = True
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """While it lasts, SIGINT and SIGTERM only ask; nothing is saved from within a handler."""
+    stopped = Interruption()
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in old:
+        signal.signal(number, stopped.ask)
+    try:
+        yield stopped
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,53 @@
+"""What there is to choose from: rows with a name and a line about it."""
+
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+
+def _first_line(about: Any) -> str:
+    return (about.__doc__ or "").strip().partition("\n")[0]
+
+
+def optimizers() -> Rows:
+    """Learned rules and hand-designed ones."""
+    from learned_opt.registry import HAND_DESIGNED, LEARNED
+
+    rows = [{"name": n, "about": _first_line(of), "learned": True} for n, of in LEARNED.items()]
+    for name, rule in HAND_DESIGNED.items():
+        about = f"hand-designed, learning rate {rule.learning_rate:g} unless given"
+        rows.append({"name": name, "about": about, "learned": False})
+    return rows
+
+
+def tasks() -> Rows:
+    """Task families, as a config names them."""
+    from tasks.registry import FAMILIES
+
+    return [{"name": name, "about": _first_line(of)} for name, of in FAMILIES.items()]
+
+
+def suites() -> Rows:
+    """Suites and the tasks in them."""
+    from tasks.suites import SUITES
+
+    rows = []
+    for name, families in SUITES.items():
+        names = [family.name for family in families]
+        rows.append({"name": name, "about": ", ".join(names), "tasks": names})
+    return rows
+
+
+def pretrained() -> Rows:
+    """The weights that ship with the package."""
+    from learned_opt import io
+
+    rows = []
+    for name, path in io.packaged().items():
+        card = io.card(path)
+        about = f"{card['kind']}, {card.get('meta_steps', '?')} meta-steps"
+        rows.append({"name": name, "about": about, "file": str(path), "card": card})
+    return rows
+
+
+LISTS = {"optimizers": optimizers, "pretrained": pretrained, "suites": suites, "tasks": tasks}

@@ -1,0 +1,158 @@
+"""The meta-training loop: step, log, evaluate, save, stop. It knows no algorithm and no file."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from learned_opt.base import Theta
+from meta_train.learner import MetaLearner, MetaTrainState
+from meta_train.progress import Progress
+from meta_train.sinks import Sink
+
+
+class Best(NamedTuple):
+    """The weights with the lowest score so far."""
+
+    theta: Theta  # on the host; the first ones until a score is known
+    score: np.ndarray  # float64, infinite until then
+    step: np.ndarray  # int64 meta-step, -1 until then
+
+
+class RunState(NamedTuple):
+    """All that a resumed run needs; this is what a checkpoint holds."""
+
+    learner: MetaTrainState
+    best: Best  # changed by evaluations
+    evaluated: np.ndarray  # int64 meta-step of the last evaluation, -1 before the first
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When things happen, in meta-steps unless said otherwise; None means never."""
+
+    steps: int
+    log_every: int = 20
+    evaluate_every: int | None = None
+    save_every: int | None = None
+    save_seconds: float | None = None
+
+    def evaluates_at(self, step: int) -> bool:
+        every = self.evaluate_every
+        return every is not None and step > 0 and (step % every == 0 or step == self.steps)
+
+
+def begin(learner: MetaLearner, state: MetaTrainState) -> RunState:
+    """The state of a run before its first step."""
+    theta = jax.tree.map(np.array, jax.device_get(learner.theta(state)))
+    best = Best(theta, np.array(np.inf), np.array(-1))
+    return RunState(state, best, np.array(-1))
+
+
+@dataclass
+class Loop:
+    """One process' work on a run.
+
+    score(theta): lower is better. save(step, state): must copy what it keeps. stopped(): asked
+    between steps; once true, the loop saves and returns.
+    """
+
+    learner: MetaLearner
+    data: Any
+    plan: Plan
+    score: Callable[[Theta], float]
+    save: Callable[[int, RunState], None]
+    stopped: Callable[[], bool]
+    sinks: Sequence[Sink]
+    progress: Progress
+    step: int = 0
+    _pending: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
+    _busy: float = 0.0  # seconds spent on the pending steps
+    _compiled: bool = False
+
+    def run(self, state: RunState) -> RunState:
+        """Goes on from `state` to the last step of the plan or to the first request to stop."""
+        self.step = int(state.learner.step)
+        saved_step, saved_time = -1, time.monotonic()
+        while True:
+            if self._must_evaluate(state) and not self.stopped():
+                state = self._evaluate(state)
+            last = self.step >= self.plan.steps or self.stopped()
+            due = last or self._must_save(time.monotonic() - saved_time)
+            if due and saved_step != self.step:
+                self._flush()
+                self.save(self.step, state)
+                saved_step, saved_time = self.step, time.monotonic()
+            if last:
+                return state
+            state = state._replace(learner=self._advance(state.learner))
+            if self.step % self.plan.log_every == 0:
+                self._flush()
+
+    def _must_evaluate(self, state: RunState) -> bool:
+        return self.plan.evaluates_at(self.step) and int(state.evaluated) != self.step
+
+    def _must_save(self, seconds: float) -> bool:
+        every, limit = self.plan.save_every, self.plan.save_seconds
+        return (every is not None and self.step % every == 0) or (
+            limit is not None and seconds >= limit
+        )
+
+    def _advance(self, state: MetaTrainState) -> MetaTrainState:
+        """One meta-step; returns once the step before is done, so that one is always waiting."""
+        began = time.perf_counter()
+        state, metrics = self.learner.step(state, self.data)
+        self.step += 1
+        if self._compiled:
+            if self._pending:
+                jax.block_until_ready(self._pending[-1][1])
+            self._busy += time.perf_counter() - began
+            self._pending.append((self.step, metrics))
+        else:
+            jax.block_until_ready(metrics)
+            self._compiled = True
+            seconds = time.perf_counter() - began
+            self._log(self.step, jax.device_get(metrics), {"time/first_step_seconds": seconds})
+        return state
+
+    def _flush(self) -> None:
+        """Fetches the metrics of all pending steps at once and hands them on."""
+        if not self._pending:
+            return
+        began = time.perf_counter()
+        fetched = jax.device_get(self._pending)
+        self._busy += time.perf_counter() - began
+        rate = len(fetched) / max(self._busy, 1e-9)
+        self._pending, self._busy = [], 0.0
+        speed = {
+            "time/meta_steps_per_second": rate,
+            "time/inner_steps_per_second": rate * self.learner.inner_steps,
+        }
+        for step, metrics in fetched:
+            self._log(int(step), metrics, speed if step == fetched[-1][0] else {})
+        metrics = {name: float(value) for name, value in fetched[-1][1].items()}
+        left = (self.plan.steps - self.step) / rate
+        self.progress.update(self.step, metrics, rate * self.learner.inner_steps, left)
+
+    def _log(self, step: int, metrics: Mapping[str, Any], more: Mapping[str, float]) -> None:
+        values = {name: float(value) for name, value in metrics.items()} | dict(more)
+        for sink in self.sinks:
+            sink.scalars(step, values)
+
+    def _evaluate(self, state: RunState) -> RunState:
+        self._flush()
+        began = time.perf_counter()
+        theta = jax.tree.map(np.array, jax.device_get(self.learner.theta(state.learner)))
+        score = float(self.score(theta))
+        seconds = time.perf_counter() - began
+        better = score < float(state.best.score)
+        if better:
+            best = Best(theta, np.array(score), np.array(self.step))
+            state = state._replace(best=best)
+        self._log(self.step, {}, {"eval/score": score, "time/eval_seconds": seconds})
+        note = "the best so far" if better else f"the best is {float(state.best.score):.4g}"
+        self.progress.say(f"{self.step}/{self.plan.steps}  selection score {score:.4g}, {note}")
+        return state._replace(evaluated=np.array(self.step))

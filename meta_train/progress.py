@@ -1,0 +1,71 @@
+"""What a person watching a run sees: one live line on a terminal, plain lines in a file."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TextIO
+
+SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_REDRAWS = 0.2
+
+
+class Progress:
+    """Prints to `stream`: rewrites one line on a terminal, else adds a line every few seconds."""
+
+    def __init__(
+        self, stream: TextIO, steps: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream, self._steps, self._clock = stream, steps, clock
+        self._live = stream.isatty()
+        self._shown = -float("inf")  # time of the last line
+        self._waiting = ""  # the newest line when it is not shown yet
+
+    def update(
+        self, step: int, metrics: Mapping[str, float], inner_rate: float, seconds_left: float
+    ) -> None:
+        """metrics: of the latest meta-step. inner_rate: inner steps per second."""
+        losses = [f"meta {metrics['meta/loss']:.4g}"] if "meta/loss" in metrics else []
+        for name, value in metrics.items():
+            if name.startswith("tasks/") and name.endswith("/objective"):
+                losses.append(f"{name.split('/')[1]} {value:.4g}")
+        left = f"{duration(seconds_left)} left"
+        parts = [f"{step}/{self._steps}", *losses, f"{inner_rate:,.0f} inner steps/s", left]
+        self._waiting = "  ".join(parts)
+        between = SECONDS_BETWEEN_REDRAWS if self._live else SECONDS_BETWEEN_LINES
+        if self._clock() - self._shown >= between:
+            self._show()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._write(("\r\x1b[2K" if self._live else "") + line + "\n")
+
+    def close(self) -> None:
+        if self._waiting:
+            self._show()
+        if self._live and self._shown > -float("inf"):
+            self._write("\n")
+
+    def _show(self) -> None:
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            self._write("\r\x1b[2K" + self._waiting[:width])
+        else:
+            self._write(self._waiting + "\n")
+        self._shown, self._waiting = self._clock(), ""
+
+    def _write(self, text: str) -> None:
+        # A reader that went away, as in `| head`, is no reason to end a run.
+        with suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """12s, 3m05s, 2h07m."""
+    seconds = round(max(0.0, seconds))
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"

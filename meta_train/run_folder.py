@@ -1,0 +1,147 @@
+"""The folder of one run: who may use it, what it holds, how it is found again."""
+
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TextIO
+
+from meta_train import config as configs
+from meta_train.config import Config
+from meta_train.files import write_json, write_whole
+
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "orbax-checkpoint", "learned-opt")
+
+
+class RunError(ValueError):
+    """A folder cannot be used for this run; the message says why and what to do."""
+
+
+class RunFolder:
+    """An open run folder, locked until this process ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _lock(path)
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best_weights(self) -> Path:
+        return self.path / "weights" / "best.safetensors"
+
+    @property
+    def last_weights(self) -> Path:
+        return self.path / "weights" / "last.safetensors"
+
+    def write_status(self, status: str, step: int, steps: int, reason: str = "") -> None:
+        """status: running, finished, interrupted or failed."""
+        content = {"status": status, "step": step, "steps": steps, "pid": os.getpid()}
+        write_json(self.path / "status.json", content | ({"reason": reason} if reason else {}))
+
+
+def check(path: Path, config: Config, resume: bool) -> Config | None:
+    """The config of the run that lies in `path`, None where a new run may begin.
+
+    Raises RunError where neither may happen, before anything is touched.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: is a file; a run needs a folder")
+    if not path.exists() or not any(path.iterdir()):
+        return None
+    if not (path / "config.yaml").is_file():
+        raise RunError(f"{path}: is neither empty nor a run folder (it has no config.yaml)")
+    if not resume:
+        raise RunError(f"{path}: holds a run already; go on with --resume or choose another --out")
+    old = configs.load(path / "config.yaml")
+    differing = configs.differences(old, config)
+    if differing:
+        raise RunError(
+            f"{path}: cannot resume with another config; these keys differ: "
+            f"{', '.join(differing)} (only {', '.join(configs.CHANGEABLE)} may change)"
+        )
+    return old
+
+
+def create(path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
+    """A run folder that appears with all its first files or not at all. Raises RunError."""
+    path = path.absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".{path.name}.new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
+        new.chmod(0o755)
+        _describe(new, config, overrides)
+        (new / "weights").mkdir()
+        new.rename(path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be created: {error.strerror}") from None
+    return RunFolder(path)
+
+
+def reopen(path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
+    """The folder of a run that goes on. Raises RunError where a process works in it."""
+    folder = RunFolder(path.absolute())
+    _describe(folder.path, config, overrides)
+    return folder
+
+
+def _describe(path: Path, config: Config, overrides: Sequence[str]) -> None:
+    write_whole(path / "config.yaml", configs.dump(config))
+    write_whole(path / "overrides.txt", "".join(f"{line}\n" for line in overrides))
+    write_json(path / "environment.json", environment())
+
+
+def _lock(path: Path) -> TextIO:
+    file = (path / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RunError(f"{path}: another process is working in this run folder") from None
+    return file
+
+
+def environment() -> dict[str, Any]:
+    """What a run depends on beside its config: versions, platform, devices, the code's commit."""
+    import jax
+
+    versions = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": {"kind": devices[0].device_kind, "count": len(devices)},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "commit": commit(),
+        "command": sys.argv,
+    }
+
+
+def commit() -> str | None:
+    """The commit of the code, with "+" after it where files differ from it; None without git."""
+    here = Path(__file__).parent
+    ask = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run([*ask, "--dirty=+"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,114 @@
+"""Where the numbers of a run go: metrics.jsonl always, Weights & Biases when asked for."""
+
+import json
+import math
+import os
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from meta_train.files import write_whole
+
+
+class Sink(Protocol):
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the metrics of one meta-step."""
+        ...
+
+    def close(self, failed: bool = False) -> None: ...
+
+
+class JsonLines:
+    """One JSON object per line, "step" first; a number that is not finite becomes null.
+
+    Every line is handed to the system at once, so that a killed process loses none of them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        line = {"step": step} | {
+            name: value if math.isfinite(value) else None for name, value in values.items()
+        }
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+    def close(self, failed: bool = False) -> None:
+        del failed
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Drops the lines of a JsonLines file that are torn or that `keep` refuses."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if line.endswith("\n") and isinstance(value, dict) and "step" in value and keep(value):
+            kept.append(line)
+    write_whole(path, "".join(kept))
+
+
+class Wandb:
+    """A Weights & Biases run; a resumed job goes on with the run it began.
+
+    mode: "offline" or "online". Raises what wandb raises when it cannot start: better at once than
+    after hours.
+    """
+
+    def __init__(self, folder: Path, mode: Any, project: str, config: dict[str, Any]) -> None:
+        import wandb
+
+        id_file = folder / "wandb_id.txt"
+        if not id_file.exists():
+            write_whole(id_file, uuid.uuid4().hex[:12] + "\n")
+        self._run = wandb.init(
+            project=project,
+            name=folder.name,
+            id=id_file.read_text(encoding="utf-8").strip(),
+            resume="allow" if mode == "online" else None,
+            mode=mode,
+            dir=str(folder),
+            config=config,
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+        # wandb drops what comes with a lower step than the last; a resumed run may repeat some.
+        self._run.define_metric("meta_step")
+        self._run.define_metric("*", step_metric="meta_step")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({"meta_step": step, **values})
+
+    def close(self, failed: bool = False) -> None:
+        self._run.finish(exit_code=int(failed))
+
+
+class Guarded:
+    """A sink that cannot stop the run: its first failure turns it off with one warning."""
+
+    def __init__(self, name: str, sink: Sink) -> None:
+        self._name = name
+        self._sink: Sink | None = sink
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._try(lambda sink: sink.scalars(step, values))
+
+    def close(self, failed: bool = False) -> None:
+        self._try(lambda sink: sink.close(failed))
+
+    def _try(self, call: Callable[[Sink], None]) -> None:
+        if self._sink is None:
+            return
+        try:
+            call(self._sink)
+        except Exception as error:
+            self._sink = None
+            print(f"warning: {self._name} is off from here on: {error}", file=sys.stderr)
