@@ -1,0 +1,60 @@
+#!/bin/sh
+# Makes .venv in the repository with the package and its extras; at once when that is done already.
+# usage: scripts/environment.sh EXTRAS      (for instance: dev, or data,report)
+# PYTHON=/path/to/python chooses the interpreter. Needs Python 3.11 to 3.14 and its venv module.
+set -eu
+cd "$(dirname "$0")/.."
+extras=$1
+
+usable() {
+    "$1" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+        >/dev/null 2>&1
+}
+
+interpreter() {
+    for name in ${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3 python}; do
+        if usable "$name"; then
+            echo "$name"
+            return
+        fi
+    done
+    echo "no Python 3.11 to 3.14 with its venv module found; PYTHON=/path/to/python names one" >&2
+    exit 2
+}
+
+install() {
+    if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python .venv/bin/python "$@"; then
+        return
+    fi
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+# One at a time: the scripts may be started together.
+lock=.venv.lock
+until ln -s $$ "$lock" 2>/dev/null; do
+    if ! kill -0 "$(readlink "$lock")" 2>/dev/null; then
+        rm -f "$lock"
+    else
+        sleep 1
+    fi
+done
+trap 'rm -f "$lock"' EXIT
+trap 'exit 130' INT TERM HUP
+
+wanted=$(cksum pyproject.toml; pwd)
+if usable .venv/bin/python; then
+    for stamp in ".venv/installed-$extras" .venv/installed-dev; do
+        if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+            exit 0
+        fi
+    done
+fi
+if ! usable .venv/bin/python; then
+    python=$(interpreter)
+    echo "Making the environment .venv with $("$python" --version)"
+    rm -rf .venv
+    "$python" -m venv .venv
+fi
+echo "Installing learned-opt[$extras]"
+install -e ".[$extras]"
+echo "$wanted" >".venv/installed-$extras"
