@@ -104,30 +104,31 @@ def _builder_class(source: Source) -> type:
     return Builder
 
 
-def _scikit_learn():
+def _scikit_learn(loader: str) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and the labels of one of the datasets that come with scikit-learn."""
     try:
-        import sklearn.datasets
+        from sklearn import datasets
     except ImportError as error:
         raise MissingData(
             "scikit-learn, which brings the raw data, is not installed; "
             "get it with: pip install 'learned-opt[data]'"
         ) from error
-    return sklearn.datasets
+    return getattr(datasets, loader)(return_X_y=True)
 
 
 def _digits() -> Arrays:
-    raw = _scikit_learn().load_digits()
-    return {"image": raw.images.astype(np.uint8), "label": raw.target.astype(np.int64)}
+    rows, label = _scikit_learn("load_digits")
+    return {"image": rows.reshape(-1, 8, 8).astype(np.uint8), "label": label.astype(np.int64)}
 
 
 def _wine() -> Arrays:
-    raw = _scikit_learn().load_wine()
-    return {"features": raw.data.astype(np.float32), "label": raw.target.astype(np.int64)}
+    rows, label = _scikit_learn("load_wine")
+    return {"features": rows.astype(np.float32), "label": label.astype(np.int64)}
 
 
 def _breast_cancer() -> Arrays:
-    raw = _scikit_learn().load_breast_cancer()
-    return {"features": raw.data.astype(np.float32), "label": raw.target.astype(np.int64)}
+    rows, label = _scikit_learn("load_breast_cancer")
+    return {"features": rows.astype(np.float32), "label": label.astype(np.int64)}
 
 
 def _blocks(text: bytes) -> Arrays:

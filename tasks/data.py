@@ -4,6 +4,7 @@ import functools
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,20 +43,24 @@ def prepare(name: str, folder: Path | str | None = None) -> Path:
     source = DATASETS[name]
     folder = Path(folder) if folder else default_folder()
     place = _place(source, folder)
-    if place.exists():
+    damaged = place.exists()
+    if damaged:
         try:
             _read(source, place)
             return place
         except MissingData:
-            pass  # damaged: written anew below
+            pass  # written anew below
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder) as scratch:
             written = write(source, Path(scratch))
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _replace(written, place, Path(scratch) / "damaged")
+            if damaged:
+                place.rename(Path(scratch) / "damaged")
+            _publish(written, place)
     except MissingData as error:
-        raise MissingData(f"dataset {name!r}: not in {place}; {error}") from error
+        raise MissingData(
+            f"dataset {name!r}: not in {place}; {error}, then run: learned-opt data prepare {name}"
+        ) from error
     except OSError as error:
         raise MissingData(
             f"dataset {name!r}: cannot be written to {place}: {error}; "
@@ -68,14 +73,13 @@ def _place(source: Source, folder: Path) -> Path:
     return folder / source.name / source.version
 
 
-def _replace(written: Path, place: Path, aside: Path) -> None:
-    """Gives `written` the name `place`; what lies there and is whole stays."""
-    if place.exists():
-        place.rename(aside)
+def _publish(written: Path, place: Path) -> None:
+    """Gives `written` the name `place` in one step, unless another process was faster."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     try:
         written.rename(place)
     except OSError:
-        if not place.exists():  # else another process was faster, with the same bytes
+        if not place.exists():
             raise
 
 
@@ -92,7 +96,7 @@ def _read(source: Source, place: Path) -> dict[str, Arrays]:
     import tensorflow_datasets as tfds
 
     try:
-        builder = tfds.builder_from_directory(place)
+        builder: Any = tfds.builder_from_directory(place)
         return {part: _columns(source, builder.as_data_source(split=part)) for part in SPLITS}
     except Exception as error:  # each damaged file fails in a way of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

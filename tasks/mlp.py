@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -154,6 +155,7 @@ class DenoisingAutoencoder:
     mean squared error per pixel against the clean digit.
     """
 
+    dataset: ClassVar[str] = "digits"
     widths: tuple[int, ...] = (32, 12, 32)
     activation: str = "tanh"
     noise: float = 0.3
@@ -166,7 +168,7 @@ class DenoisingAutoencoder:
         check_at_least(0, noise=self.noise)
 
     def load(self) -> Data:
-        return {split: {"image": part["image"]} for split, part in load("digits").items()}
+        return {split: {"image": part["image"]} for split, part in load(self.dataset).items()}
 
     def sample(self, key: PRNGKeyArray) -> Cfg:
         del key

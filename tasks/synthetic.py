@@ -32,7 +32,7 @@ def gradient_noise(stdev: float) -> optax.GradientTransformation:
         ]
         return jax.tree.unflatten(structure, noisy), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
 def _objective(

@@ -10,3 +10,4 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "learned-opt-test-cache")
 )
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+os.environ.setdefault("TFDS_DATA_DIR", str(Path(tempfile.gettempdir()) / "learned-opt-test-data"))
