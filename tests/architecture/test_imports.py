@@ -1,0 +1,172 @@
+"""Which code may know which: checked on the syntax trees, so imports inside functions count too."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("learned_opt", "tasks", "meta_train")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+STANDARD = set(sys.stdlib_module_names)
+NUMERICS = {"jax", "numpy", "optax", "jaxtyping", "flax"}
+ALLOWED = {  # package -> what it may import beside itself and the standard library
+    "learned_opt": NUMERICS - {"flax"} | {"safetensors"},
+    "tasks": NUMERICS | {"tensorflow_datasets", "sklearn"},
+    "meta_train": NUMERICS
+    | {"learned_opt", "tasks", "safetensors", "scipy"}
+    | {"pydantic", "pydantic_core", "yaml", "orbax", "wandb", "matplotlib", "pyarrow", "rich"},
+}
+INSIDE_FUNCTIONS = {"tensorflow_datasets", "sklearn", "wandb", "matplotlib"}
+ONLY_IN = {
+    "tensorflow_datasets": {"tasks/data.py", "tasks/builders.py"},
+    "sklearn": {"tasks/data.py", "tasks/builders.py"},
+    "orbax": {"meta_train/checkpoint.py"},
+    "wandb": {"meta_train/sinks.py"},
+}
+EXECUTING = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
+
+LONGEST_FILE = 450
+LONGEST_FUNCTION = 60
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def at_import_time(tree: ast.Module) -> Iterator[str]:
+    """Imports that run when the module is imported: all but those in functions."""
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        yield from (
+            imported(ast.Module([node], []))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            else ()
+        )
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+@pytest.fixture(params=SOURCES, ids=name_of)
+def source(request) -> Path:
+    return request.param
+
+
+def test_a_module_imports_only_what_its_package_may(source):
+    package = source.relative_to(ROOT).parts[0]
+    for module in imported(ast.parse(source.read_text())):
+        assert not module.startswith("."), f"{name_of(source)}: relative import {module}"
+        top = module.partition(".")[0]
+        allowed = {package} | STANDARD | ALLOWED[package]
+        assert top in allowed, f"{name_of(source)} imports {module}"
+        assert top not in EXECUTING, f"{name_of(source)} imports {module}, which can run code"
+        assert name_of(source) in ONLY_IN.get(top, {name_of(source)}), (
+            f"{name_of(source)} imports {module}, which only {ONLY_IN.get(top)} may"
+        )
+
+
+def test_heavy_packages_are_imported_where_they_are_used(source):
+    for module in at_import_time(ast.parse(source.read_text())):
+        assert module.partition(".")[0] not in INSIDE_FUNCTIONS, f"{name_of(source)}: {module}"
+
+
+def test_nothing_is_evaluated_or_asserted(source):
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"eval", "exec", "compile", "__import__"}, (
+                f"{name_of(source)}:{node.lineno} calls {node.func.id}"
+            )
+        assert not isinstance(node, ast.Assert), f"{name_of(source)}:{node.lineno} asserts"
+
+
+def test_files_and_functions_stay_short(source):
+    text = source.read_text()
+    assert text.count("\n") <= LONGEST_FILE, f"{name_of(source)} is longer than {LONGEST_FILE}"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= LONGEST_FUNCTION, f"{name_of(source)}: {node.name} has {lines} lines"
+
+
+def test_imports_within_a_package_make_no_circle():
+    edges = {
+        name_of(path)[:-3].replace("/", ".").removesuffix(".__init__"): {
+            module
+            for module in at_import_time(ast.parse(path.read_text()))
+            if module.partition(".")[0] in PACKAGES
+        }
+        for path in SOURCES
+    }
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join((*trail, module))
+        if module not in done:
+            for target in edges.get(module, set()) - {module}:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in edges:
+        visit(module, ())
+
+
+def test_importing_the_library_is_quick_and_light():
+    code = (
+        "import sys, json, time; import jax, optax; start = time.perf_counter(); "
+        "import learned_opt; "
+        "print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))"
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    seconds, modules = json.loads(done.stdout)
+    heavy = {"tensorflow_datasets", "tensorflow", "wandb", "orbax", "matplotlib", "pydantic"}
+    heavy |= {"flax", "tasks", "meta_train", "yaml", "pyarrow", "sklearn"}
+    assert not heavy & set(modules)
+    assert seconds < 1.0 or time.perf_counter() - started > 10, f"{seconds:.2f} s beside jax, optax"
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_place_of_one_machine_or_an_index():
+    home = "/(?:" + "|".join(("home", "Users", "root", "work", "workspace")) + ")/"
+    index = "|".join(("pypi" + r"\.org", "pythonhosted", "index-" + "url", "extra-index"))
+    found = []
+    for path in tracked():
+        if path.suffix in {".safetensors", ".png", ".parquet"}:
+            continue
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(rf"(?<![\w.*])(?:{home})[\w.-]+|(?:{index})", text):
+            found.append(f"{name_of(path)}: {match.group()}")
+    assert not found
+
+
+def test_weights_are_the_only_large_files():
+    for path in tracked():
+        limit = 2_000_000 if path.suffix == ".safetensors" else 300_000
+        assert path.stat().st_size <= limit, f"{name_of(path)}: {path.stat().st_size} bytes"
