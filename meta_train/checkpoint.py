@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+STEP_DIGITS = 8  # in the names of the folders
+
 
 class CheckpointError(ValueError):
     """A checkpoint does not fit this code or is damaged; the message says how."""
@@ -30,7 +32,7 @@ class Checkpoints:
                 max_to_keep=keep,
                 create=True,
                 cleanup_tmp_directories=True,
-                step_format_fixed_length=8,
+                step_format_fixed_length=STEP_DIGITS,
             ),
         )
 
@@ -85,7 +87,7 @@ def read_arrays(folder: Path, step: int) -> dict[str, np.ndarray]:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")
     logging.getLogger("absl").setLevel(logging.ERROR)
-    options = ocp.CheckpointManagerOptions(read_only=True)
+    options = ocp.CheckpointManagerOptions(read_only=True, step_format_fixed_length=STEP_DIGITS)
     with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
         if step not in manager.all_steps():
             there = ", ".join(map(str, sorted(manager.all_steps()))) or "none"

@@ -27,54 +27,65 @@ DEFAULTS = {"objective": {"kind": "log_loss"}, "meta_optimizer": {"kind": "adam"
 class Weighted(Described):
     """A task family and its share in the meta-gradient."""
 
-    weight: float = Field(1.0, gt=0.0, description="share in the meta-gradient, above 0")
+    weight: float = Field(default=1.0, gt=0.0, description="share in the meta-gradient, above 0")
 
 
 class Parallel(Model):
     """How the tasks of a family spread over devices."""
 
     backend: Literal["pmap", "shard_map", "vmap"] = Field(
-        "pmap", description="what joins the devices; vmap keeps all shards on one, for debugging"
+        default="pmap",
+        description="what joins the devices; vmap keeps all shards on one, for debugging",
     )
-    devices: AtLeastOne = Field(1, description="number of devices; on a CPU, of parts of the host")
+    devices: AtLeastOne = Field(
+        default=1, description="number of devices; on a CPU, of parts of the host"
+    )
 
 
 class Evaluation(Model):
     """Periodic evaluation of the averaged weights; the best ones are kept."""
 
-    every: AtLeastOne = Field(1000, description="meta-steps between evaluations; the last counts")
-    suite: str = Field("selection_small", description="name of the suite")
-    seeds: AtLeastOne = Field(2, description="runs per task")
-    steps: AtLeastOne = Field(500, description="inner steps of a run")
+    every: AtLeastOne = Field(
+        default=1000, description="meta-steps between evaluations; the last counts"
+    )
+    suite: str = Field(default="selection_small", description="name of the suite")
+    seeds: AtLeastOne = Field(default=2, description="runs per task")
+    steps: AtLeastOne = Field(default=500, description="inner steps of a run")
 
 
 class Checkpoint(Model):
     """When the whole state is saved; the end of a run and an interruption always save."""
 
-    every_steps: AtLeastOne | None = Field(None, description="meta-steps between checkpoints")
-    every_seconds: float | None = Field(120.0, gt=0.0, description="seconds between checkpoints")
-    keep: AtLeastOne = Field(3, description="how many checkpoints stay")
+    every_steps: AtLeastOne | None = Field(
+        default=None, description="meta-steps between checkpoints"
+    )
+    every_seconds: float | None = Field(
+        default=120.0, gt=0.0, description="seconds between checkpoints"
+    )
+    keep: AtLeastOne = Field(default=3, description="how many checkpoints stay")
 
 
 class Wandb(Model):
     """Logging to Weights & Biases beside metrics.jsonl."""
 
-    mode: Literal["disabled", "offline", "online"] = Field("disabled", description="where to")
-    project: str = Field("learned-opt", min_length=1, description="name of the project")
+    mode: Literal["disabled", "offline", "online"] = Field(
+        default="disabled", description="where to"
+    )
+    project: str = Field(default="learned-opt", min_length=1, description="name of the project")
 
 
 class Config(Model):
     """One meta-training run."""
 
-    version: Literal[1] = Field(1, description="of this schema")
-    seed: int = Field(0, ge=0, lt=2**32, description="of all randomness")
+    version: Literal[1] = Field(default=1, description="of this schema")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="of all randomness")
     steps: AtLeastOne = Field(description="meta-steps")
-    num_tasks: AtLeastOne = Field(8, description="tasks per family, a multiple of devices")
+    num_tasks: AtLeastOne = Field(default=8, description="tasks per family, a multiple of devices")
     optimizer: union(LEARNED) = Field(  # pyright: ignore[reportInvalidTypeForm]
         description="the rule whose weights are trained; keys beside the preset replace its choices"
     )
-    tasks: Annotated[  # pyright: ignore[reportInvalidTypeForm]
-        tuple[union(FAMILIES, Weighted), ...],
+    tasks: Annotated[
+        tuple[union(FAMILIES, Weighted), ...],  # pyright: ignore[reportInvalidTypeForm]
         Field(min_length=1, description="the task families, each with its weight"),
     ]
     horizon: union(HORIZONS) = Field(  # pyright: ignore[reportInvalidTypeForm]
@@ -87,20 +98,23 @@ class Config(Model):
         DEFAULTS["objective"], validate_default=True, description="what an inner step is worth"
     )
     measure: Literal["train", "inner_valid", "outer_valid"] | None = Field(
-        None, description="split whose loss counts; null: the minibatch the gradient came from"
+        default=None,
+        description="split whose loss counts; null: the minibatch the gradient came from",
     )
     meta_optimizer: union(META_OPTIMIZERS) = Field(  # pyright: ignore[reportInvalidTypeForm]
         DEFAULTS["meta_optimizer"], validate_default=True, description="what updates the weights"
     )
-    ema: float = Field(0.99, ge=0.0, lt=1.0, description="decay of the averaged weights")
+    ema: float = Field(default=0.99, ge=0.0, lt=1.0, description="decay of the averaged weights")
     normalize_families: bool = Field(
-        True, description="scale the mean gradient of every family to norm 1"
+        default=True, description="scale the mean gradient of every family to norm 1"
     )
-    parallel: Parallel = Field(Parallel(), description="devices")
-    log_every: AtLeastOne = Field(20, description="meta-steps between transfers of metrics")
-    evaluation: Evaluation | None = Field(None, description="null: the last weights are the best")
-    checkpoint: Checkpoint = Field(Checkpoint(), description="saving")
-    wandb: Wandb = Field(Wandb(), description="remote log")
+    parallel: Parallel = Field(default=Parallel(), description="devices")
+    log_every: AtLeastOne = Field(default=20, description="meta-steps between transfers of metrics")
+    evaluation: Evaluation | None = Field(
+        default=None, description="null: the last weights are the best"
+    )
+    checkpoint: Checkpoint = Field(default=Checkpoint(), description="saving")
+    wandb: Wandb = Field(default=Wandb(), description="remote log")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:

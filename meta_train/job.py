@@ -136,7 +136,9 @@ def _run(
             save_seconds=config.checkpoint.every_seconds,
         )
         loop = Loop(learner, data, plan, score or _unscored, save, stopped, sinks, progress)
-        progress.say(f"{folder.path}: from meta-step {int(state.learner.step)}, compiling")
+        done = int(state.learner.step)
+        if done < config.steps:
+            progress.say(f"{folder.path}: from meta-step {done}; compiling")
         state = loop.run(state)
         checkpoints.wait()
         failed = False

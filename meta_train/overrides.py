@@ -34,23 +34,21 @@ def apply(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any
 
 
 def _set(data: Any, path: Path, value: Any) -> None:
-    *parents, last = path
-    for depth, part in enumerate(parents):
+    for depth, part in enumerate(path[:-1]):
         where = dotted(path[: depth + 1])
-        _check_step(data, part, where)
-        if isinstance(data, dict):
-            part = str(part)
-            if data.get(part) is None:
-                data[part] = {}
-        data = data[part]
+        index = _index(data, part, where)
+        if isinstance(data, dict) and data.get(index) is None:
+            data[index] = {}
+        data = data[index]
         if not isinstance(data, dict | list):
             raise yaml_text.YamlError(f"{where} is {data!r}, it has no keys")
-    _check_step(data, last, dotted(path))
-    data[str(last) if isinstance(data, dict) else last] = value
+    data[_index(data, path[-1], dotted(path))] = value
 
 
-def _check_step(data: Any, part: str | int, where: str) -> None:
-    if isinstance(data, list) and not (isinstance(part, int) and part < len(data)):
-        raise yaml_text.YamlError(
-            f"{where}: no such entry; the list has {len(data)}, counted from 0"
-        )
+def _index(data: Any, part: str | int, where: str) -> Any:
+    """The key or number that `part` stands for inside `data`."""
+    if isinstance(data, dict):
+        return str(part)
+    if isinstance(part, int) and part < len(data):
+        return part
+    raise yaml_text.YamlError(f"{where}: no such entry; the list has {len(data)}, counted from 0")

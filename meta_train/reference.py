@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from meta_train.config import CHANGEABLE, Config
-from meta_train.schema import Model, blocks, kind_of, presets_of
+from meta_train.schema import Described, Model, blocks, kind_of, presets_of
 from meta_train.yaml_text import dump
 
 HEAD = """\
@@ -44,9 +44,9 @@ def _block(model: type[Model]) -> list[str]:
     rows = [_row(name, field) for name, field in model.model_fields.items() if name != "kind"]
     if rows:
         lines += ["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""]
-    target = getattr(model, "target", None)
-    for name, preset in (presets_of(target) if target else {}).items():
-        first = next(iter(presets_of(target).values()))
+    presets = presets_of(model.target) if issubclass(model, Described) else {}
+    for name, preset in presets.items():
+        first = next(iter(presets.values()))
         differing = {k: v for k, v in vars(preset).items() if v != getattr(first, k)}
         if differing:
             listed = ", ".join(f"`{key}: {_value(value)}`" for key, value in differing.items())
