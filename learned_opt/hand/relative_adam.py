@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from learned_opt.base import Horizon, Params
+from learned_opt.columns import is_trained, tame
 
 WARMUP_FRACTION = 0.03
 FINAL_SCALE = 0.02
@@ -48,7 +49,8 @@ def relative_adam(
     """p <- p - learning_rate s(t) max(RMS(p), 0.05) m_hat / (sqrt(v_hat) + 1e-12).
 
     learning_rate: relative step, 0.1 by default and meant to be left alone. horizon: T of the
-    schedule, at least 1. Moments are Adam's, bias-corrected, with b2 = 0.99.
+    schedule, at least 1. Moments are Adam's, bias-corrected, with b2 = 0.99, in float32 whatever
+    the parameters are. Non-finite gradient entries count as zero; integer leaves never move.
     """
 
     def init(params: Params) -> RelativeAdamState:
@@ -59,8 +61,9 @@ def relative_adam(
         if params is None:
             raise ValueError("relative_adam sizes its step by the parameters: pass params=")
         count = state.count + 1
-        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
-        nu = optax.tree.update_moment(updates, state.nu, B2, 2)
+        gradients = jax.tree.map(_own_gradient, updates, params)
+        mu = optax.tree.update_moment(gradients, state.mu, b1, 1)
+        nu = optax.tree.update_moment(gradients, state.nu, B2, 2)
         mu_hat = optax.tree.bias_correction(mu, b1, count)
         nu_hat = optax.tree.bias_correction(nu, B2, count)
         step = learning_rate * nominal_schedule(state.count, horizon)
@@ -73,3 +76,9 @@ def relative_adam(
         return updates, RelativeAdamState(count, mu, nu)
 
     return optax.GradientTransformation(init, update)
+
+
+def _own_gradient(gradient: Array, param: Array) -> Float[Array, "..."]:
+    if not is_trained(param):
+        return jnp.zeros(jnp.shape(param), jnp.float32)
+    return tame(jnp.asarray(gradient, jnp.float32))
