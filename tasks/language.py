@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
+from tasks.builders import BLOCK
 from tasks.data import load
 from tasks.layers import affine, cross_entropy, dense
 from tasks.names import check_at_least, check_name
@@ -106,6 +107,11 @@ class LanguageModel:
             sequence=self.sequence,
             batch_size=self.batch_size,
         )
+        if self.sequence >= BLOCK:
+            raise ValueError(
+                f"sequence: {self.sequence} is not allowed; it must be below {BLOCK}, the length "
+                "of a block of text"
+            )
 
     def load(self) -> Data:
         return {split: fold(part["text"]) for split, part in load(self.dataset).items()}

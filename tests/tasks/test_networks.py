@@ -1,0 +1,225 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tasks import data
+from tasks.base import SPLITS
+from tasks.cnn import CNNClassifier, patches
+from tasks.language import ALPHABET, CELLS, SYMBOLS, LanguageModel, fold, windows
+from tasks.layers import (
+    affine,
+    cross_entropy,
+    mlp_apply,
+    mlp_init,
+    pixels,
+    squared_hinge,
+    standardise,
+    with_layer_norm,
+)
+from tasks.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
+
+
+def size(family):
+    shapes = jax.eval_shape(
+        lambda data, key: family.task(family.sample(key), data).init(key),
+        family.load(),
+        jax.random.key(0),
+    )
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(
+    ("family", "count"),
+    [
+        (SoftmaxRegression(), 10 * 5 + 5),
+        (MLPClassifier(), 64 * 16 + 16 + 16 * 10 + 10),
+        (MLPClassifier(image_size=4, widths=()), 16 * 10 + 10),
+        (MLPClassifier(widths=(8, 8), layer_norm=True), 520 + 72 + 90 + 4 * 8),
+        (CNNClassifier(channels=(4, 6), groups=2), 36 + 4 + 216 + 6 + 2 * 10 + 60 + 10),
+        (LanguageModel(), SYMBOLS * 8 + 8 * 24 + 24 * 24 + 24 + 24 * SYMBOLS + SYMBOLS),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_weights_are_as_many_as_the_fields_say(family, count):
+    assert size(family) == count
+
+
+def test_losses_against_their_definitions():
+    rng = np.random.default_rng(0)
+    logits, label = rng.normal(size=(6, 3)), np.array([0, 1, 2, 2, 1, 0])
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = -np.log(shares[np.arange(6), label]).mean()
+    np.testing.assert_allclose(cross_entropy(jnp.array(logits), label), expected, rtol=1e-5)
+    sign = np.where(np.arange(3) == label[:, None], 1, -1)
+    hinge = (np.maximum(0, 1 - sign * logits) ** 2).sum(1).mean()
+    np.testing.assert_allclose(squared_hinge(jnp.array(logits), label), hinge, rtol=1e-5)
+
+
+def test_pixels_are_scaled_and_averaged_in_twos():
+    image = np.random.default_rng(0).integers(0, 17, (5, 8, 8)).astype(np.uint8)
+    np.testing.assert_allclose(pixels(image, 8), image / 16, rtol=1e-6)
+    small = pixels(image, 4)
+    assert small.shape == (5, 4, 4)
+    np.testing.assert_allclose(small[2, 1, 3], image[2, 2:4, 6:8].mean() / 16, rtol=1e-6)
+
+
+def test_mlp_with_layer_norm_against_numpy():
+    params = with_layer_norm(mlp_init(jax.random.key(0), (5, 4, 3)))
+    params["layer0"]["gain"] = jnp.arange(1.0, 5.0)
+    params["layer0"]["offset"] = jnp.arange(4.0)
+    x = np.random.default_rng(0).normal(size=(2, 5))
+    first, last = params["layer0"], params["layer1"]
+    hidden = x @ np.float64(first["weight"])
+    hidden = (hidden - hidden.mean(1, keepdims=True)) / hidden.std(1, keepdims=True)
+    hidden = np.tanh(hidden * np.float64(first["gain"]) + np.float64(first["offset"]))
+    expected = hidden @ np.float64(last["weight"])
+    np.testing.assert_allclose(mlp_apply(params, jnp.array(x), "tanh"), expected, rtol=1e-3)
+
+
+def test_features_are_standardised_by_the_train_split():
+    parts = data.load("wine")
+    done = standardise(parts)
+    np.testing.assert_allclose(done["train"]["features"].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(done["train"]["features"].std(0), 1, rtol=1e-5)
+    assert np.abs(done["test"]["features"].mean(0)).max() > 1e-3
+    np.testing.assert_array_equal(done["test"]["label"], parts["test"]["label"])
+
+
+def test_initial_scale_multiplies_the_starting_weights():
+    family = MLPClassifier(initial_scale=(0.1, 10.0))
+    keys = jax.random.split(jax.random.key(0), 500)
+    scale = np.asarray(jax.jit(jax.vmap(family.sample))(keys)["scale"])
+    assert 0.1 <= scale.min() < 0.15 and 7 < scale.max() <= 10
+    np.testing.assert_allclose(np.median(np.log10(scale)), 0, atol=0.15)
+    one, two = (
+        family.task({"scale": jnp.float32(s)}, None).init(jax.random.key(1))["layer0"]["weight"]
+        for s in (1, 2)
+    )
+    np.testing.assert_allclose(two, 2 * one, rtol=1e-6)
+    np.testing.assert_allclose(one.std(), 1 / 8, rtol=0.1)
+
+
+def test_clusters_are_learnable_and_their_splits_differ():
+    family = SoftmaxRegression(separation=(10.0, 10.0), batch_size=8)
+    cfg = jax.jit(family.sample)(jax.random.key(0))
+    task = family.task(cfg, ())
+    # The Bayes rule of equal normal clusters is linear in the features.
+    best = {"weight": cfg["centres"].T, "bias": -0.5 * jnp.sum(cfg["centres"] ** 2, 1)}
+    whole = jax.jit(task.whole, static_argnums=0)("test")
+    assert cross_entropy(affine(best, whole["features"]), whole["label"]) < 0.05
+    draw = jax.jit(lambda key: [task.batch(key, split)["features"] for split in SPLITS])
+    batches = draw(jax.random.key(1))
+    assert all(np.any(batches[0] != other) for other in batches[1:])
+
+
+def test_autoencoder_is_judged_against_the_clean_digit():
+    family = DenoisingAutoencoder(widths=(), noise=0.5)
+    task = family.task((), family.load())
+    copy = {"layer0": {"weight": jnp.eye(64), "bias": jnp.zeros(64)}}
+    loss = task.loss(copy, jax.random.key(0), task.whole("train"))
+    np.testing.assert_allclose(loss, 0.25, rtol=0.05)  # what a copy leaves is the noise
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_patches_times_weights_are_a_convolution(stride):
+    image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
+    expected = jax.lax.conv_general_dilated(
+        image,
+        kernel,
+        (stride, stride),
+        ((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )[:, : 8 // stride, : 8 // stride]
+    found = patches(image, stride) @ kernel.reshape(27, 4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_fold_keeps_letters_without_case():
+    assert SYMBOLS == 32
+    symbols = fold(np.frombuffer(b"aA zZ.\n#\xff", np.uint8))
+    text = "".join(("#" + ALPHABET)[symbol] for symbol in symbols)
+    assert text == "aa zz.\n##"
+
+
+def test_windows_stay_within_their_block():
+    text = jnp.arange(30, dtype=jnp.uint8).reshape(3, 10)
+    per_block = 10 - 4 + 1
+    found = windows(text, jnp.arange(3 * per_block), 4)
+    starts = [10 * block + offset for block in range(3) for offset in range(per_block)]
+    np.testing.assert_array_equal(found, [[s, s + 1, s + 2, s + 3] for s in starts])
+
+
+def test_whole_windows_are_spread_over_the_split():
+    family = LanguageModel(dataset="corpus")
+    text = family.load()
+    batch = family.task((), text).whole("train")
+    assert batch.shape == (64, family.sequence + 1)
+    np.testing.assert_array_equal(batch[0], text["train"][0, : family.sequence + 1])
+    blocks = {tuple(row) for row in np.asarray(batch)}
+    assert len(blocks) == 64
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def cells_in_numpy(cell, x, weight, bias, hidden):
+    h, memory = np.zeros(hidden), np.zeros(hidden)
+    for row in x:
+        r = h @ weight + bias
+        if cell == "vanilla":
+            h = np.tanh(row + r)
+        elif cell == "gru":
+            (xr, xu, xn), (hr, hu, hn) = np.split(row, 3), np.split(r, 3)
+            u = sigmoid(xu + hu)
+            h = u * h + (1 - u) * np.tanh(xn + sigmoid(xr + hr) * hn)
+        else:
+            i, f, g, o = np.split(row + r, 4)
+            memory = sigmoid(f + 1) * memory + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(memory)
+        yield h
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_loss_against_a_loop_in_numpy(cell):
+    family = LanguageModel(cell=cell, embed=3, hidden=4, sequence=6, batch_size=2)
+    task = family.task((), {})
+    params = jax.jit(task.init)(jax.random.key(0))
+    params["recurrent"]["bias"] = jax.random.normal(
+        jax.random.key(1), params["recurrent"]["bias"].shape
+    )
+    batch = jax.random.randint(jax.random.key(2), (2, 7), 0, SYMBOLS)
+    p = jax.tree.map(np.float64, params)
+    losses = []
+    for text in np.asarray(batch):
+        x = p["embedding"][text[:-1]] @ p["input"]
+        outputs = cells_in_numpy(cell, x, p["recurrent"]["weight"], p["recurrent"]["bias"], 4)
+        for h, target in zip(outputs, text[1:], strict=True):
+            logits = h @ p["output"]["weight"] + p["output"]["bias"]
+            losses.append(np.log(np.exp(logits).sum()) - logits[target])
+    found = jax.jit(task.loss)(params, jax.random.key(0), batch)
+    np.testing.assert_allclose(found, np.mean(losses), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: MLPClassifier(dataset="digit"),
+            "dataset: .*; did you mean digits",
+        ),
+        (lambda: MLPClassifier(activation="rellu"), "did you mean relu"),
+        (lambda: MLPClassifier(image_size=5), "image_size: 5 is not allowed"),
+        (lambda: MLPClassifier(widths=(3, 0)), "widths: 0 is not allowed"),
+        (lambda: MLPClassifier(initial_scale=(2, 1)), "initial_scale: .* 0 < low <= high"),
+        (lambda: CNNClassifier(channels=(6,), groups=4), "groups: 4 is not allowed"),
+        (lambda: LanguageModel(cell="lsmt"), "did you mean lstm"),
+        (lambda: LanguageModel(sequence=2000), "sequence: 2000 is not allowed"),
+        (lambda: SoftmaxRegression(classes=1), "classes: 1"),
+    ],
+)
+def test_bad_fields_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
