@@ -183,7 +183,7 @@ def _verdict_section(report: Report) -> str:
         + "<p><small>Final loss ratio: training loss above the lower bound over that of "
         f"{yardstick}{grid}; geometric mean of the seeds, median of the tasks; below 1 is better. "
         "Speedup: steps of the run over the first step at which the smoothed training loss "
-        "(exponential moving average 0.9 over the measurements) is down to the final one of "
+        "(moving average over a twentieth of the run) is down to the final one of "
         f"{yardstick} with the same seed, 0 if never; interquartile mean over tasks and seeds. "
         "Interval: bootstrap that resamples tasks, and seeds within each. A task is reached when "
         "at least half of its seeds get there. A diverged run (a loss that is not finite, or an "

@@ -6,7 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import trim_mean
 
-SMOOTHING = 0.9
+# The moving average looks back over a twentieth of the run: decay 0.9 at 200 measurements.
+WINDOW = 1 / 20
+# A curve this close to its target (relative) has reached it: two that end alike are a tie.
+TIE = 1e-4
 # Below this part of the initial loss float32 no longer tells curves apart.
 FLOOR = 1e-7
 # A run that ends this many times above its initial loss has diverged.
@@ -41,11 +44,12 @@ class Verdict(NamedTuple):
     cost: float  # median over tasks of seconds per step, over the yardstick's
 
 
-def smooth(curves: Curves, decay: float = SMOOTHING) -> Curves:
+def smooth(curves: Curves) -> Curves:
     """Exponential moving average over the last axis, bias-corrected: it starts at the first value.
 
-    decay: of the past, per point, in [0, 1).
+    It looks back over WINDOW of the points; with 20 or fewer the curves stay as they are.
     """
+    decay = max(0.0, 1.0 - 1.0 / (WINDOW * max(curves.shape[-1] - 1, 1)))
     smoothed = np.empty_like(curves, dtype=np.float64)
     average = np.zeros(curves.shape[:-1])
     for point in range(curves.shape[-1]):
@@ -119,7 +123,9 @@ def score(
         ratio = height[..., -1] / height[yardstick, ..., -1]
         positive = (height[..., -1] > 0) & (height[yardstick, ..., -1] > 0)
         smoothed = smooth(np.where(np.isnan(bound)[..., None], height, np.log(height)))
-    target = np.broadcast_to(smoothed[yardstick, ..., -1], smoothed.shape[:-1])
+    target = smoothed[yardstick, ..., -1]
+    target = target + TIE * np.where(np.isnan(bound[yardstick]), np.abs(target), 1.0)
+    target = np.broadcast_to(target, smoothed.shape[:-1])
     steps = steps_to_reach(smoothed, eval_steps, target)
     return Scores(
         final=curves[..., -1],

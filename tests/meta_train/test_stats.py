@@ -19,10 +19,25 @@ def scored(*curves, bound=0.0, yardstick=0):
 
 
 def test_smoothing_keeps_constants_and_starts_at_the_first_value():
-    assert np.allclose(stats.smooth(np.full((2, 5), 3.0)), 3.0)
-    smoothed = stats.smooth(np.array([2.0, 4.0]))
+    assert np.allclose(stats.smooth(np.full((2, 201), 3.0)), 3.0)
+    curve = np.array([2.0, 4.0, *np.zeros(199)])
+    smoothed = stats.smooth(curve)
     assert smoothed[0] == pytest.approx(2.0)
     assert smoothed[1] == pytest.approx((0.1 * 4.0 + 0.09 * 2.0) / (1.0 - 0.81))
+
+
+def test_smoothing_looks_back_over_the_same_part_of_a_run():
+    """The lag behind a straight line is a twentieth of the run less one point, however sampled."""
+    for points in (40, 100, 200):
+        line = np.linspace(0.0, 1.0, points + 1)
+        assert 1.0 - stats.smooth(line)[-1] == pytest.approx(0.05 - 1.0 / points, abs=1e-3)
+    short = np.linspace(0.0, 1.0, 21)
+    assert np.allclose(stats.smooth(short), short)
+
+
+def test_a_tie_counts_as_reached():
+    scores = scored(decay(0.05), 1.00005 * decay(0.05), 1.001 * decay(0.05))
+    assert scores.speedup.ravel() == pytest.approx([1.0, 1.0, 0.0], abs=1e-3)
 
 
 def test_reaching_is_linear_between_points():
@@ -43,7 +58,7 @@ def test_reaching_after_a_detour_counts_from_the_first_crossing():
 def test_the_yardstick_against_itself_is_one():
     scores = scored(decay(0.05))
     assert scores.ratio.item() == pytest.approx(1.0)
-    assert scores.speedup.item() == pytest.approx(1.0)
+    assert scores.speedup.item() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_a_curve_that_stops_where_the_yardstick_ends_has_the_speedup_of_its_slope():
@@ -53,7 +68,7 @@ def test_a_curve_that_stops_where_the_yardstick_ends_has_the_speedup_of_its_slop
     # the fast one is at the target when its lagged step is half of the yardstick's.
     lagged = stats.smooth(STEPS.astype(float))
     expected = 100.0 / np.interp(lagged[-1] / 2.0, lagged, STEPS)
-    assert scores.speedup[1].item() == pytest.approx(expected)
+    assert scores.speedup[1].item() == pytest.approx(expected, rel=1e-4)
     assert scores.ratio[1].item() == pytest.approx(np.exp(-5.0), rel=1e-6)
 
 
@@ -73,7 +88,7 @@ def test_an_unbounded_task_has_a_ratio_only_where_losses_are_positive():
     assert scores.ratio[1].item() == pytest.approx(np.exp(1.0))
     scores = scored(decay(0.05) - 3.0, decay(0.04) - 3.0, bound=np.nan)
     assert np.isnan(scores.ratio).all()
-    assert scores.speedup[0].item() == pytest.approx(1.0)
+    assert scores.speedup[0].item() == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 12.0])
