@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import EvalPoint, Horizon, Params, Theta
 from learned_opt.cells import affine, init_affine
-from learned_opt.columns import Columns, tame
+from learned_opt.columns import Columns, is_trained, tame
 from learned_opt.features import decays, root_mean_square
 from learned_opt.hand.relative_adam import nominal_schedule
 from learned_opt.levels import Levels, draw_start, init_levels, start_levels, step_levels
@@ -379,9 +379,9 @@ class HierarchicalRNN:
             return columns.scatter(step, params), state
         look = -ahead * self._direction(theta, "lookahead", columns, state.levels.param, scaled)
         point = state.point.params
-        attended = jax.tree.map(jnp.add, point, columns.scatter(look, point))
-        moved = jax.tree.map(jnp.add, point, columns.scatter(step, point))
-        updates = jax.tree.map(lambda to, p: (to - p).astype(p.dtype), attended, params)
+        attended = optax.apply_updates(point, columns.scatter(look, point))
+        moved = optax.apply_updates(point, columns.scatter(step, point))
+        updates = jax.tree.map(_difference, attended, params)
         return updates, state._replace(point=EvalPoint(moved))
 
     def _nominal_step(
@@ -426,4 +426,8 @@ PRESETS: dict[str, HierarchicalRNN] = {
 
 def _own_float32(leaf: Array) -> Array:
     """A float32 copy: the state must not share a buffer with parameters that may be donated."""
-    return jnp.array(leaf, jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    return jnp.array(leaf, jnp.float32 if is_trained(leaf) else leaf.dtype)
+
+
+def _difference(to: Array, param: Array) -> Array:
+    return (to - param).astype(param.dtype) if is_trained(param) else jnp.zeros_like(param)
