@@ -1,0 +1,48 @@
+import json
+
+import numpy as np
+import pytest
+
+from meta_train import training_report
+from meta_train.results import ResultsError
+
+
+@pytest.fixture
+def run(tmp_path):
+    lines = []
+    for step in range(1, 301):
+        line = {"step": step, "meta/loss": 1.0 / step, "tasks/a&b/objective": -float(step)}
+        if step == 7:
+            line["meta/loss"] = None
+        lines.append(json.dumps(line))
+        if step % 100 == 0:
+            score = -0.5 if step == 200 else 0.1
+            lines.append(json.dumps({"step": step, "eval/score": score}))
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 301, "meta')
+    (tmp_path / "config.yaml").write_text("seed: 0 # <tag>\n")
+    return tmp_path
+
+
+def test_metrics_are_read_with_gaps_and_torn_lines(run):
+    metrics = training_report.read_metrics(run / "metrics.jsonl")
+    assert metrics["meta/loss"].shape == (300, 2)
+    assert np.isnan(metrics["meta/loss"][6, 1])
+    assert metrics["eval/score"].tolist() == [[100.0, 0.1], [200.0, -0.5], [300.0, 0.1]]
+
+
+def test_the_page_shows_every_family_and_the_best_score(run):
+    path = training_report.write_training_html(run)
+    text = path.read_text(encoding="utf-8")
+    assert "300 meta-steps; best selection score -0.5 at meta-step 200" in text
+    assert text.count("<figure>") == 3
+    assert "a&amp;b" in text and "&lt;tag&gt;" in text
+    assert "http" not in text.replace("http://www.w3.org/", "")
+    assert training_report.training_html(run) == text
+
+
+def test_a_run_without_metrics_is_refused(tmp_path):
+    with pytest.raises(ResultsError, match="no such file"):
+        training_report.write_training_html(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("[1]\nnot json\n")
+    with pytest.raises(ResultsError, match="no metrics"):
+        training_report.write_training_html(tmp_path)
