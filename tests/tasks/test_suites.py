@@ -1,9 +1,12 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from tasks import suites
 from tasks.suites import SUITES, describe, fingerprint
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def names(suite):
@@ -47,3 +50,10 @@ def test_a_description_names_the_version_of_the_data():
 def test_an_unknown_suite_gets_the_nearest():
     with pytest.raises(ValueError, match="did you mean heldout_small"):
         fingerprint("heldout_smal")
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_config_trains_on_held_out_data_or_tasks(config):
+    text = config.read_text()
+    forbidden = {"wine", "breast_cancer", "corpus", "matrix_factorisation", "denoising_autoencoder"}
+    assert not {name for name in forbidden if name in text}
