@@ -46,13 +46,13 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
     )
 
 
-def build_score(config: Config, source: str = "config") -> Callable[[Theta], float] | None:
-    """The score that decides which weights are the best, None without evaluation.
+def build_score(config: Config, source: str = "config") -> Callable[[Theta], float]:
+    """The score that decides which weights are the best; without evaluation it tells nothing.
 
     Reads the data of the suite. Raises ConfigError for an unknown suite, MissingData.
     """
     if config.evaluation is None:
-        return None
+        return lambda theta: float("inf")
     from tasks.suites import SUITES
 
     chosen = config.evaluation

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,10 @@ def start_jax(devices: int = 1) -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "learned-opt" / "jax"))
     import jax
 
+    # Where JAX has started already, Parallel says how many devices there are.
     if devices > 1:
-        jax.config.update("jax_num_cpu_devices", devices)
+        with suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", devices)
 
 
 def find_config(name: str) -> Path:

@@ -12,7 +12,7 @@ from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
 from meta_train import run_folder
 from meta_train.build import build_learner, build_score
-from meta_train.checkpoint import Checkpoints
+from meta_train.checkpoint import CheckpointError, Checkpoints
 from meta_train.config import Config
 from meta_train.learner import GradientLearner
 from meta_train.loop import Loop, Plan, RunState, begin
@@ -47,22 +47,27 @@ def train(
     learner = build_learner(config, source)
     score = build_score(config, source)
     data = learner.load()
-    if old is None:
-        folder = run_folder.create(path, config, overrides)
-    else:
-        folder = run_folder.reopen(path, config, overrides)
+    folder = run_folder.create(path, config, overrides) if old is None else RunFolder(path)
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
     try:
+        sinks = _remote_sinks(config, folder)
         state = _start(learner, data, config, old, checkpoints, folder)
-        done = int(state.learner.step)
-        folder.write_status("running", done, config.steps)
-        return _run(config, folder, learner, data, state, score, checkpoints, stream, stopped)
+        run_folder.describe(path, config, overrides)
+        folder.write_status("running", int(state.learner.step), config.steps)
+        sinks.append(JsonLines(folder.metrics))
+        save = _saver(config, folder, learner, checkpoints)
+        progress = Progress(stream, config.steps)
+        loop = Loop(learner, data, _plan(config), score, save, stopped, sinks, progress)
+        return _run(loop, state, folder, checkpoints)
+    except (RunError, CheckpointError):
+        raise  # the run that lies there is as good as before
     except BaseException as error:
         step = checkpoints.latest() or 0
         folder.write_status("failed", step, config.steps, f"{type(error).__name__}: {error}")
         raise
     finally:
         checkpoints.close()
+        folder.close()
 
 
 def _start(
@@ -101,59 +106,59 @@ def _scored_by(config: Config) -> Any:
     return chosen and (chosen.suite, chosen.seeds, chosen.steps)
 
 
-def _run(
-    config: Config,
-    folder: RunFolder,
-    learner: GradientLearner,
-    data: Any,
-    state: RunState,
-    score: Callable[[Theta], float] | None,
-    checkpoints: Checkpoints,
-    stream: TextIO,
-    stopped: Callable[[], bool],
-) -> Outcome:
-    sinks: list[Sink] = []
-    progress = Progress(stream, config.steps)
+def _remote_sinks(config: Config, folder: RunFolder) -> list[Sink]:
+    """Begun first, so that a missing key or network shows at once."""
+    chosen = config.wandb
+    if chosen.mode == "disabled":
+        return []
+    try:
+        sink = Wandb(folder.path, chosen.mode, chosen.project, config.model_dump(mode="json"))
+    except Exception as error:  # wandb has no common class for what can go wrong
+        raise RunError(
+            f"wandb cannot start: {error} (wandb.mode=offline needs no account)"
+        ) from error
+    return [Guarded("wandb", sink)]
+
+
+def _plan(config: Config) -> Plan:
+    return Plan(
+        steps=config.steps,
+        log_every=config.log_every,
+        evaluate_every=config.evaluation.every if config.evaluation else None,
+        save_every=config.checkpoint.every_steps,
+        save_seconds=config.checkpoint.every_seconds,
+    )
+
+
+def _saver(
+    config: Config, folder: RunFolder, learner: GradientLearner, checkpoints: Checkpoints
+) -> Callable[[int, RunState], None]:
     card = _card(config)
-    failed = True
 
     def save(step: int, state: RunState) -> None:
         checkpoints.save(step, state)
         _write_weights(folder, learner.optimizer, learner.theta(state.learner), step, state, card)
         folder.write_status("running", step, config.steps)
 
+    return save
+
+
+def _run(loop: Loop, state: RunState, folder: RunFolder, checkpoints: Checkpoints) -> Outcome:
+    steps, done = loop.plan.steps, int(state.learner.step)
+    if done < steps:
+        loop.progress.say(f"{folder.path}: from meta-step {done}; compiling")
+    failed = True
     try:
-        sinks.append(JsonLines(folder.metrics))
-        if config.wandb.mode != "disabled":
-            chosen = config.model_dump(mode="json")
-            remote = Wandb(folder.path, config.wandb.mode, config.wandb.project, chosen)
-            sinks.append(Guarded("wandb", remote))
-        plan = Plan(
-            steps=config.steps,
-            log_every=config.log_every,
-            evaluate_every=config.evaluation.every if config.evaluation else None,
-            save_every=config.checkpoint.every_steps,
-            save_seconds=config.checkpoint.every_seconds,
-        )
-        loop = Loop(learner, data, plan, score or _unscored, save, stopped, sinks, progress)
-        done = int(state.learner.step)
-        if done < config.steps:
-            progress.say(f"{folder.path}: from meta-step {done}; compiling")
-        state = loop.run(state)
+        loop.run(state)
         checkpoints.wait()
         failed = False
     finally:
-        progress.close()
-        for sink in sinks:
+        loop.progress.close()
+        for sink in loop.sinks:
             sink.close(failed)
-    status = "finished" if loop.step >= config.steps else "interrupted"
-    folder.write_status(status, loop.step, config.steps)
+    status = "finished" if loop.step >= steps else "interrupted"
+    folder.write_status(status, loop.step, steps)
     return Outcome(status, loop.step)
-
-
-def _unscored(theta: Theta) -> float:
-    del theta
-    return float("inf")
 
 
 def _card(config: Config) -> dict[str, Any]:

@@ -25,11 +25,17 @@ class RunError(ValueError):
 
 
 class RunFolder:
-    """An open run folder, locked until this process ends."""
+    """A run folder that this process has for itself until `close` or its end.
+
+    Raises RunError where another process has it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = _lock(path)
+
+    def close(self) -> None:
+        self._lock.close()
 
     @property
     def metrics(self) -> Path:
@@ -85,7 +91,7 @@ def create(path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
             shutil.rmtree(leftover, ignore_errors=True)
         new = Path(tempfile.mkdtemp(prefix=f".{path.name}.new-", dir=path.parent))
         new.chmod(0o755)
-        _describe(new, config, overrides)
+        describe(new, config, overrides)
         (new / "weights").mkdir()
         new.rename(path)
     except OSError as error:
@@ -93,14 +99,8 @@ def create(path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
     return RunFolder(path)
 
 
-def reopen(path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
-    """The folder of a run that goes on. Raises RunError where a process works in it."""
-    folder = RunFolder(path.absolute())
-    _describe(folder.path, config, overrides)
-    return folder
-
-
-def _describe(path: Path, config: Config, overrides: Sequence[str]) -> None:
+def describe(path: Path, config: Config, overrides: Sequence[str]) -> None:
+    """Writes what a run is made from and what it runs on."""
     write_whole(path / "config.yaml", configs.dump(config))
     write_whole(path / "overrides.txt", "".join(f"{line}\n" for line in overrides))
     write_json(path / "environment.json", environment())

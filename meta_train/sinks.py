@@ -67,6 +67,8 @@ class Wandb:
     def __init__(self, folder: Path, mode: Any, project: str, config: dict[str, Any]) -> None:
         import wandb
 
+        if not os.environ.get("WANDB_MODE", "unset"):
+            del os.environ["WANDB_MODE"]  # wandb refuses an empty one, even when told the mode
         id_file = folder / "wandb_id.txt"
         if not id_file.exists():
             write_whole(id_file, uuid.uuid4().hex[:12] + "\n")
