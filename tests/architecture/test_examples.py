@@ -2,13 +2,18 @@
 
 import importlib.util
 import math
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 import learned_opt
+from learned_opt import use
+from meta_train.cli import make_parser
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LOOPS = ["use_pretrained", "flax_nnx", "flax_train_state"]
 
 
@@ -32,3 +37,35 @@ def test_training_loops_run(name, optimizer, capsys):
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
 def test_examples_are_short(path):
     assert path.read_text().count("\n") <= 100
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.skipif(use.DEFAULT_WEIGHTS not in learned_opt.packaged(), reason="no weights yet")
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "docs" / "use.md"], ids=lambda p: p.name
+)
+def test_code_in_documents_runs(path):
+    names: dict = {}
+    for block in blocks(path, "python"):
+        exec(block, names)
+    final = learned_opt.eval_params(names["state"], names["params"])
+    assert names["loss_fn"](final) < 0.1 * names["loss_fn"]({k: 0 * v for k, v in final.items()})
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_commands_in_documents_parse(path):
+    for line in "\n".join(blocks(path, "sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words and words[0] == "learned-opt":
+            make_parser().parse_args(words[1:])
+        elif words and words[0].startswith("scripts/"):
+            assert (ROOT / words[0]).is_file()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_links_in_documents_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        assert "://" in target or (path.parent / target).exists(), target
