@@ -21,7 +21,10 @@ def number(value: float) -> str:
 
 
 def _times(value: float) -> str:
-    return f"{value:.2f}×" if value < 100 else f"{value:.0f}×"
+    if not np.isfinite(value):
+        return "–"
+    digits = ".2f" if value < 100 else ".0f" if value < 1e4 else ".1e"
+    return f"{value:{digits}}×"
 
 
 def table(report: Report) -> str:
@@ -31,7 +34,7 @@ def table(report: Report) -> str:
     rows = [
         (
             name,
-            number(v.ratio),
+            _times(v.ratio).rstrip("×"),
             f"{v.speedup:.2f}",
             f"{v.speedup_interval.low:.2f} .. {v.speedup_interval.high:.2f}",
             f"{v.reached}/{len(report.tasks)}",
@@ -166,7 +169,7 @@ def _verdict_section(report: Report) -> str:
         rows.append(
             (
                 Cell(_name(report, o)),
-                Cell(number(v.ratio), v.ratio, shade=_shade(1 / v.ratio)),
+                Cell(_times(v.ratio), v.ratio, shade=_shade(1 / v.ratio)),
                 Cell(_times(v.speedup), v.speedup, shade=_shade(v.speedup)),
                 f"{v.speedup_interval.low:.2f} – {v.speedup_interval.high:.2f}",
                 f"{v.reached} of {len(report.tasks)}",

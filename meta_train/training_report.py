@@ -58,7 +58,7 @@ def training_html(run: Path) -> str:
         _overview(metrics),
         "<h2>Objective, family by family</h2>",
         "<p>Mean over the tasks of a family; the line is a moving average over a twentieth of the "
-        "run, the band the lowest to highest value around each point. It says how training goes, "
+        "run, the band the middle 80% of what it averages. It says how training goes, "
         "not how the rule does elsewhere: the selection score above does that.</p>",
         _families(metrics),
     ]
@@ -99,17 +99,14 @@ def _families(metrics: dict[str, np.ndarray]) -> str:
 
 
 def _drawing(pairs: np.ndarray, label: str) -> str:
-    """A smoothed curve of at most POINTS points, with the range of what each stands for."""
+    """A smoothed curve of at most POINTS points, with the spread of what it smooths over."""
     pairs = pairs[np.isfinite(pairs[:, 1])]
     if not len(pairs):
         return "<p>no finite value</p>"
-    chunks = np.array_split(np.arange(len(pairs)), min(POINTS, len(pairs)))
-    last = [chunk[-1] for chunk in chunks]
-    line = Series(
-        style=0,
-        x=pairs[last, 0],
-        middle=stats.smooth(pairs[:, 1])[last],
-        low=np.array([pairs[chunk, 1].min() for chunk in chunks]),
-        high=np.array([pairs[chunk, 1].max() for chunk in chunks]),
-    )
+    steps, values = pairs.T
+    shown = np.unique(np.linspace(0, len(values) - 1, min(POINTS, len(values))).round().astype(int))
+    before = max(int(2 * stats.WINDOW * len(values)), 1)
+    spread = [np.percentile(values[max(end - before, 0) : end + 1], [10, 90]) for end in shown]
+    low, high = np.asarray(spread).T
+    line = Series(0, steps[shown], stats.smooth(values)[shown], low, high)
     return figures.draw([line], label, "", "meta-step")
