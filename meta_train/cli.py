@@ -131,7 +131,12 @@ def report(args: argparse.Namespace) -> int:
     start_jax()
     from meta_train import report as reports
     from meta_train.results import Report
+    from meta_train.training_report import write_training_html
 
+    folder = Path(args.folder)
+    if (folder / "metrics.jsonl").is_file() and not (folder / "results.parquet").is_file():
+        print(f"report: {write_training_html(folder)}")
+        return 0
     found = Report.load(args.folder)
     print(reports.table(found))
     print(f"\nreport: {reports.write_html(found, args.folder)}")
@@ -296,8 +301,8 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--steps", type=_positive, default=1000, metavar="N", help="default: 1000")
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE")
 
-    command = add("report", report, "write report.html again from the results of an evaluation")
-    command.add_argument("folder", metavar="DIR", help="folder of an evaluation")
+    command = add("report", report, "write report.html from the results of an evaluation or a run")
+    command.add_argument("folder", metavar="DIR", help="folder of an evaluation or a run")
 
     command = add("export", export, "write the weights of a run as one file")
     command.add_argument("run", metavar="RUN", help="run folder")
