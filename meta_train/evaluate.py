@@ -388,11 +388,14 @@ def selection_score(
     seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
     _, _, families = _suite(suite)
     thetas = (jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(theta)), None)
-    progress = []
-    for program, data in _selection_programs(optimizer, families, steps):
+
+    def progress(program, data):
         curve = jax.device_get(program(data, thetas, jnp.asarray(seeds)))
         losses = np.asarray(curve.losses[0], np.float64)
-        progress.append(
-            stats.log_progress(losses[..., 0], losses[..., -1], np.asarray(curve.lower_bound))
+        return stats.log_progress(losses[..., 0], losses[..., -1], np.asarray(curve.lower_bound))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(
+            lambda pair: progress(*pair), _selection_programs(optimizer, families, steps)
         )
-    return float(np.mean(progress))
+        return float(np.mean(list(found)))
