@@ -155,7 +155,7 @@ def tracked() -> list[Path]:
 
 def test_no_file_names_a_place_of_one_machine_or_an_index():
     home = "/(?:" + "|".join(("home", "Users", "root", "work", "workspace")) + ")/"
-    index = "|".join(("pypi" + r"\.org", "pythonhosted", "index-" + "url", "extra-index"))
+    index = "|".join((r"pypi[.]org", "python" + "hosted", "index" + "-url"))
     found = []
     for path in tracked():
         if path.suffix in {".safetensors", ".png", ".parquet"}:
