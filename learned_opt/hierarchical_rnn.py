@@ -396,7 +396,8 @@ class HierarchicalRNN:
     ) -> tuple[Params, HierarchicalRNNState]:
         """p <- p - rate s(t) max(RMS(p), 0.05) exp(clip(a + b_i)) (sum_k (w_k + c_k) u_k + R r_i).
 
-        w = (1, 0, 0), R = RMS(u_1); a and c come from the tensor's state, b and r from the scalar's.
+        w = (1, 0, 0), R = RMS(u_1); a and c are read from the tensor's state, b and r from the
+        scalar's.
         """
         moments, directions = directions_of(state.moments, gradient, state.count)
         size, lengths = tensor_sizes(columns, columns.gather(params, params), directions)

@@ -149,7 +149,7 @@ class GradientLearner:
             )
             advanced.append(est_state)
             gradient, accepted = _mean_over_tasks(gradients)
-            norm = optax.global_norm(gradient)
+            norm = optax.tree.norm(gradient)
             share = self.weights[i] / sum(self.weights)
             if self.normalize_families:
                 share = share / jnp.maximum(norm, 1e-12)
@@ -174,9 +174,9 @@ class GradientLearner:
             lambda a, t: self.ema * a + (1.0 - self.ema) * t, shared.theta_average, theta
         )
         metrics = {
-            "meta/grad_norm": optax.global_norm(gradient),
-            "meta/update_norm": optax.global_norm(updates),
-            "meta/theta_norm": optax.global_norm(theta),
+            "meta/grad_norm": optax.tree.norm(gradient),
+            "meta/update_norm": optax.tree.norm(updates),
+            "meta/theta_norm": optax.tree.norm(theta),
         }
         return _Shared(shared.step + 1, theta, average, meta_opt_state, shared.key), metrics
 

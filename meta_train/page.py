@@ -27,7 +27,8 @@ th, td { padding: .38rem .8rem; text-align: right; border-bottom: 1px solid var(
 th { font-weight: 600; color: var(--soft); font-size: .86rem; vertical-align: bottom;
   white-space: normal; line-height: 1.25; overflow-wrap: break-word; }
 th:first-child, td:first-child { text-align: left; padding-left: .3rem; }
-td:first-child { font-weight: 600; } td small { display: block; line-height: 1.1; font-weight: 400; }
+td:first-child { font-weight: 600; }
+td small { display: block; line-height: 1.1; font-weight: 400; }
 table.sortable th { cursor: pointer; } table.sortable th:hover { color: var(--ink); }
 th[aria-sort=ascending]::after { content: " \\2191"; }
 th[aria-sort=descending]::after { content: " \\2193"; }

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from learned_opt.base import Theta
+from learned_opt.naming import check_name
 from meta_train.estimators.base import Metrics, check, describe, staggered_start
 from meta_train.objectives import Objective
 from meta_train.unroll import Episodes, Inner, unroll
@@ -25,7 +26,9 @@ class PESState(NamedTuple):
 class PES:
     """An antithetic pair per task, whose noise accumulates over the windows of a run.
 
-    length: steps of a window. std: standard deviation of the perturbation of every weight. Each
+    length: steps of a window. std: standard deviation of the perturbation of every weight. only:
+    the top-level groups of theta that are perturbed and so trained, all where empty; fewer weights
+    mean less variance. Each
     window's difference in loss is credited to all the noise that shaped the run so far, so the
     estimate is unbiased for the smoothed objective of the whole run (2112.13835, algorithm 2).
     """
@@ -34,9 +37,13 @@ class PES:
     objective: Objective
     length: int = 50
     std: float = 0.01
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check(self)
+        groups = jax.eval_shape(self.episodes.optimizer.init, jax.random.key(0))
+        for name in self.only:
+            check_name("estimator.only", name, groups)
         if not self.std > 0.0:
             raise ValueError(f"estimator.std: {self.std} must be above 0")
 
@@ -53,7 +60,7 @@ class PES:
         self, theta: Theta, data: Data, state: PESState, key: PRNGKeyArray
     ) -> tuple[Theta, PESState, Metrics]:
         noise_key, unroll_key = jax.random.split(key)
-        draw = _normal_like(noise_key, theta, self.std)
+        draw = self._draw(noise_key, theta)
         pair = jax.tree.map(lambda t, e: jnp.stack([t + e, t - e]), theta, draw)
         inner, trajectory = jax.vmap(
             lambda theta, inner: unroll(self.episodes, data, theta, inner, unroll_key, self.length)
@@ -71,11 +78,12 @@ class PES:
         noise = jax.tree.map(lambda x, e: jnp.where(fresh[-1], e, x), noise, draw)
         return gradient, PESState(inner, noise), describe(trajectory, value)
 
-
-def _normal_like(key: PRNGKeyArray, tree: Theta, std: float) -> Theta:
-    leaves, treedef = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves))
-    return treedef.unflatten(
-        std * jax.random.normal(k, leaf.shape, leaf.dtype)
-        for k, leaf in zip(keys, leaves, strict=True)
-    )
+    def _draw(self, key: PRNGKeyArray, theta: Theta) -> Theta:
+        leaves, treedef = jax.tree.flatten_with_path(theta)
+        keys = jax.random.split(key, len(leaves))
+        return treedef.unflatten(
+            self.std * jax.random.normal(k, leaf.shape, leaf.dtype)
+            if not self.only or path[0].key in self.only
+            else jnp.zeros_like(leaf)
+            for k, (path, leaf) in zip(keys, leaves, strict=True)
+        )

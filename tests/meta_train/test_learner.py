@@ -1,0 +1,165 @@
+"""One meta-step: rejection, weighing, one compilation, the same numbers on every backend."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from toys import Descent, NoisyLine, Parabola
+
+from meta_train.estimators import ESTIMATORS, PES, TruncatedBackprop
+from meta_train.horizons import Fixed, LogUniform
+from meta_train.learner import GradientLearner
+from meta_train.objectives import MeanLoss
+from meta_train.unroll import Episodes
+
+
+def learner(*estimators, weights=None, **settings):
+    weights = weights or (1.0,) * len(estimators)
+    settings = {"num_tasks": 4, "meta_optimizer": optax.sgd(0.01), "ema": 0.5} | settings
+    return GradientLearner(Descent(), estimators, weights, **settings)
+
+
+def backprop(start, name="parabola", **fields):
+    episodes = Episodes(Parabola(start=start, name=name, **fields), Descent(), Fixed(4))
+    return TruncatedBackprop(episodes, MeanLoss(clip=1e9), length=4)
+
+
+def first_step(one, seed=0):
+    data = one.load()
+    state = one.init(jax.random.key(seed), data)
+    before = float(state.theta["rate"])
+    state, metrics = one.step(state, data)
+    return before, state, metrics
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_poisoned_family_touches_nothing(kind, poison):
+    bad = Episodes(Parabola(poison=poison, name="bad"), Descent(), Fixed(4))
+    before, state, metrics = first_step(
+        learner(ESTIMATORS[kind](bad, MeanLoss(), length=4), meta_optimizer=optax.adam(0.1))
+    )
+    assert float(state.theta["rate"]) == before
+    assert metrics["tasks/bad/diverged"] == 1.0
+    if kind == "backprop":
+        assert metrics["tasks/bad/rejected"] == 1.0
+
+
+def test_the_update_is_the_weighted_mean_of_normalised_families():
+    """Two slopes of one sign and norm 1: the step is the meta-rate whatever their sizes."""
+    before, state, metrics = first_step(
+        learner(backprop(2.0, "small"), backprop(200.0, "large"), weights=(1.0, 3.0))
+    )
+    np.testing.assert_allclose(float(state.theta["rate"]) - before, 0.01, rtol=1e-4)
+    np.testing.assert_allclose(metrics["meta/grad_norm"], 1.0, rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["tasks/large/grad_norm"] / metrics["tasks/small/grad_norm"], 1e4, rtol=1e-3
+    )
+    np.testing.assert_allclose(float(state.theta_average["rate"]) - before, 0.005, rtol=1e-4)
+
+
+def test_without_normalising_gradients_add_up_as_they_are():
+    before, state, metrics = first_step(
+        learner(
+            backprop(2.0, "one"),
+            backprop(4.0, "two"),
+            weights=(3.0, 1.0),
+            normalize_families=False,
+        )
+    )
+    one, two = (float(metrics[f"tasks/{n}/grad_norm"]) for n in ("one", "two"))
+    moved = float(state.theta["rate"]) - before
+    np.testing.assert_allclose(moved, 0.01 * (3 * one + two) / 4, rtol=1e-4)
+
+
+def test_steps_compile_once():
+    traces = []
+
+    class Counting(NoisyLine):
+        def task(self, cfg, data):
+            traces.append(1)
+            return super().task(cfg, data)
+
+    episodes = Episodes(Counting(), Descent(), LogUniform(4, 9))
+    one = learner(PES(episodes, MeanLoss(), length=4), meta_optimizer=optax.adam(1e-3))
+    data = one.load()
+    state = one.init(jax.random.key(0), data)
+    state, _ = one.step(state, data)
+    seen = len(traces)
+    for _ in range(3):
+        state, _ = one.step(state, data)
+    assert len(traces) == seen
+    assert int(state.step) == 4
+
+
+def test_tasks_must_divide_over_devices():
+    from meta_train.parallel import Parallel
+
+    with pytest.raises(ValueError, match="num_tasks: 3 does not divide over 2 devices.*is 4"):
+        learner(backprop(2.0), num_tasks=3, parallel=Parallel("vmap", 2))
+    with pytest.raises(ValueError, match="parallel.devices: 64"):
+        Parallel("pmap", 64)
+
+
+AGREEMENT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import jax, optax
+jax.config.update("jax_num_cpu_devices", 2)
+from toys import Descent, NoisyLine
+from meta_train.estimators import PES
+from meta_train.horizons import LogUniform
+from meta_train.learner import GradientLearner
+from meta_train.objectives import LogLoss
+from meta_train.parallel import Parallel
+from meta_train.unroll import Episodes
+
+rule = Descent()
+pes = PES(Episodes(NoisyLine(), rule, LogUniform(5, 9)), LogLoss(), length=5)
+out = {}
+for backend, devices in [("shard_map", 1), ("shard_map", 2), ("pmap", 1), ("pmap", 2), ("vmap", 2)]:
+    one = GradientLearner(rule, (pes,), (1.0,), 4, optax.adam(1e-3), 0.9,
+                          parallel=Parallel(backend, devices))
+    data = one.load()
+    state = one.init(jax.random.key(0), data)
+    for _ in range(2):
+        state, metrics = one.step(state, data)
+    leaves = jax.tree.leaves(jax.device_get(state.theta))
+    out[f"{backend} {devices}"] = [float(x) for leaf in leaves for x in leaf.ravel()]
+print(json.dumps(out))
+"""
+
+
+def test_backends_and_device_counts_agree_after_two_steps():
+    done = subprocess.run(
+        [sys.executable, "-c", AGREEMENT, str(Path(__file__).parents[1])],
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    thetas = {name: np.array(x) for name, x in json.loads(done.stdout).items()}
+    reference = thetas.pop("shard_map 1")
+    assert np.isfinite(reference).all()
+    for name, theta in thetas.items():
+        np.testing.assert_allclose(theta, reference, rtol=1e-4, atol=2e-6, err_msg=name)
+
+
+def test_every_task_and_every_step_has_its_own_randomness():
+    episodes = Episodes(NoisyLine(), Descent(), Fixed(4))
+    one = learner(PES(episodes, MeanLoss(), length=4))
+    data = one.load()
+    state = one.init(jax.random.key(0), data)
+    shifts = np.asarray(state.est_states[0].inner.cfg["shift"])[0, :, 0]
+    assert len(set(shifts.tolist())) == 4
+    state, _ = one.step(state, data)
+    first = jnp.array(state.est_states[0].noise["rate"])
+    state, _ = one.step(state, data)
+    second = state.est_states[0].noise["rate"]
+    assert (first != second).all()
