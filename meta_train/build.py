@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
+import jax
+
+from learned_opt import io
 from learned_opt.base import Theta
 from learned_opt.naming import check_name
 from meta_train.config import Config
@@ -44,6 +47,25 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
         normalize_families=config.normalize_families,
         parallel=parallel,
     )
+
+
+def build_start(config: Config, source: str = "config") -> Theta | None:
+    """The weights to start from, None for fresh ones.
+
+    Raises ConfigError where they cannot be read or belong to a rule of another shape.
+    """
+    if config.start_from is None:
+        return None
+    try:
+        _, theta, _ = io.read(config.start_from)
+    except io.WeightsError as error:
+        raise ConfigError(source, [Problem(("start_from",), str(error))]) from None
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), theta)
+    fresh = jax.eval_shape(config.optimizer.build().init, jax.random.key(0))
+    if shapes != jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), fresh):
+        message = f"the weights of {config.start_from} are of another shape than this optimizer's"
+        raise ConfigError(source, [Problem(("start_from",), message)])
+    return theta
 
 
 def build_score(config: Config, source: str = "config") -> Callable[[Theta], float]:

@@ -104,6 +104,12 @@ class Config(Model):
     meta_optimizer: union(META_OPTIMIZERS) = Field(  # pyright: ignore[reportInvalidTypeForm]
         DEFAULTS["meta_optimizer"], validate_default=True, description="what updates the weights"
     )
+    start_from: str | None = Field(
+        default=None,
+        min_length=1,
+        description="weights to go on from: a packaged name, weight file or run folder; "
+        "null: fresh ones",
+    )
     ema: float = Field(default=0.99, ge=0.0, lt=1.0, description="decay of the averaged weights")
     normalize_families: bool = Field(
         default=True, description="scale the mean gradient of every family to norm 1"

@@ -11,10 +11,10 @@ import numpy as np
 from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
 from meta_train import run_folder
-from meta_train.build import build_learner, build_score
+from meta_train.build import build_learner, build_score, build_start
 from meta_train.checkpoint import CheckpointError, Checkpoints
 from meta_train.config import Config
-from meta_train.learner import GradientLearner
+from meta_train.learner import GradientLearner, MetaTrainState
 from meta_train.loop import Loop, Plan, RunState, begin
 from meta_train.progress import Progress
 from meta_train.run_folder import RunError, RunFolder
@@ -46,12 +46,14 @@ def train(
     old = run_folder.check(path, config, resume)
     learner = build_learner(config, source)
     score = build_score(config, source)
+    first = build_start(config, source)
     data = learner.load()
     folder = run_folder.create(path, config, overrides) if old is None else RunFolder(path)
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
     try:
         sinks = _remote_sinks(config, folder)
-        state = _start(learner, data, config, old, checkpoints, folder)
+        fresh = learner.init(jax.random.key(config.seed), data, first)
+        state = _start(learner, fresh, config, old, checkpoints, folder)
         run_folder.describe(path, config, overrides)
         folder.write_status("running", int(state.learner.step), config.steps)
         sinks.append(JsonLines(folder.metrics))
@@ -72,14 +74,14 @@ def train(
 
 def _start(
     learner: GradientLearner,
-    data: Any,
+    fresh: MetaTrainState,
     config: Config,
     old: Config | None,
     checkpoints: Checkpoints,
     folder: RunFolder,
 ) -> RunState:
     """The state to go on from; what the folder says about later steps is dropped."""
-    state = begin(learner, learner.init(jax.random.key(config.seed), data))
+    state = begin(learner, fresh)
     step = checkpoints.latest()
     if step is None:
         keep_lines(folder.metrics, lambda line: False)

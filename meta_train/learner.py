@@ -34,7 +34,9 @@ class MetaLearner(Protocol):
 
     def load(self) -> tuple[Data, ...]: ...
 
-    def init(self, key: PRNGKeyArray, data: tuple[Data, ...]) -> MetaTrainState: ...
+    def init(
+        self, key: PRNGKeyArray, data: tuple[Data, ...], theta: Theta | None = None
+    ) -> MetaTrainState: ...
 
     def step(
         self, state: MetaTrainState, data: tuple[Data, ...]
@@ -91,14 +93,20 @@ class GradientLearner:
         data = tuple(estimator.episodes.family.load() for estimator in self.estimators)
         return self.parallel.replicate(jax.tree.map(jnp.asarray, data))
 
-    def init(self, key: PRNGKeyArray, data: tuple[Data, ...]) -> MetaTrainState:
-        """A fresh state in its final placement; equal for every number of devices."""
+    def init(
+        self, key: PRNGKeyArray, data: tuple[Data, ...], theta: Theta | None = None
+    ) -> MetaTrainState:
+        """A fresh state in its final placement; equal for every number of devices.
+
+        theta: the weights to start from, fresh ones where it is None.
+        """
         theta_key, tasks_key, run_key = jax.random.split(key, 3)
         local = self.num_tasks // self.parallel.devices
 
         @jax.jit
-        def begin(data: tuple[Data, ...]) -> tuple[_Shared, tuple[EstimatorState, ...]]:
-            theta = jax.tree.map(jnp.asarray, self.optimizer.init(theta_key))
+        def begin(
+            data: tuple[Data, ...], theta: Theta
+        ) -> tuple[_Shared, tuple[EstimatorState, ...]]:
             states = []
             for i, (estimator, arrays) in enumerate(zip(self.estimators, data, strict=True)):
                 keys = jax.vmap(jax.random.fold_in, (None, 0))(
@@ -111,7 +119,9 @@ class GradientLearner:
             )
             return shared, tuple(states)
 
-        shared, est_states = begin(data)
+        if theta is None:
+            theta = self.optimizer.init(theta_key)
+        shared, est_states = begin(data, jax.tree.map(jnp.asarray, theta))
         return self.place(_join(shared, est_states))
 
     def place(self, state: MetaTrainState) -> MetaTrainState:

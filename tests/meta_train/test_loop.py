@@ -39,7 +39,7 @@ class FakeLearner:
     def load(self):
         return ()
 
-    def init(self, key, data):
+    def init(self, key, data, theta=None):
         return FakeState(jnp.zeros((), jnp.int32), {"w": jnp.zeros(3)}, key)
 
     def place(self, state):
