@@ -34,6 +34,16 @@ def test_training_loops_run(name, optimizer, capsys):
         assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
 
 
+def test_the_optimizer_example_learns():
+    losses = example("custom_optimizer").main(meta_steps=60)
+    assert sum(losses[-10:]) < sum(losses[:10]) - 3.0
+
+
+def test_the_estimator_example_estimates():
+    estimated, exact = example("custom_estimator").main(draws=300)
+    assert abs(estimated - exact) < 0.3 * abs(exact)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
 def test_examples_are_short(path):
     assert path.read_text().count("\n") <= 100
