@@ -23,7 +23,7 @@ MOMENTA = (0.0, 0.9, 0.99)
 
 @dataclass(frozen=True)
 class TimedMomentum:
-    """p <- p - exp(a) sum_k w_k m_k, with a and w read by a network from the progress of the run."""
+    """p <- p - exp(a) sum_k w_k m_k: a network reads a and w from the progress of the run."""
 
     hidden: int = 8
 
