@@ -30,10 +30,14 @@ def start_jax(devices: int = 1) -> None:
 
     JAX_COMPILATION_CACHE_DIR, where set, is left as it is.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "learned-opt" / "jax"))
     import jax
 
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache / "learned-opt" / "jax"))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # A fresh state is drawn by dozens of small programs; together they take seconds.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.03)
     # Where JAX has started already, Parallel says how many devices there are.
     if devices > 1:
         with suppress(RuntimeError):
@@ -148,7 +152,7 @@ def export(args: argparse.Namespace) -> int:
     from meta_train.export import export_run
 
     with _usage():
-        card = export_run(Path(args.run), Path(args.file), args.step)
+        card = export_run(Path(args.run), Path(args.file), args.step, args.results)
     print(f"{args.file}: {card['kind']} after {card.get('meta_steps')} meta-steps")
     return 0
 
@@ -309,6 +313,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("file", metavar="FILE", help="file to write, .safetensors")
     command.add_argument(
         "--step", type=_step, metavar="N", help="of this checkpoint (default: the best weights)"
+    )
+    command.add_argument(
+        "--results", type=Path, metavar="DIR", help="an evaluation whose scores the card shall hold"
     )
 
     command = add("inspect", inspect, "print the card and the shapes of a weight file")

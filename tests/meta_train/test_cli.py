@@ -352,3 +352,18 @@ def test_scripts_are_the_same_commands():
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0 and f"learned-opt {name}" in done.stdout
+
+
+def test_compiled_programs_are_kept_in_the_users_cache_folder(tiny, tmp_path):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMP", "JAX_PERS"))}
+    env["XDG_CACHE_HOME"] = str(tmp_path)
+    code = f"""
+from meta_train.cli import main
+main(["config", "check", {str(tiny)!r}, "num_tasks=2", "parallel.devices=2"])
+import jax
+jax.jit(lambda x: jax.numpy.linalg.svd(x @ x))(jax.numpy.ones((9, 9)))
+print(jax.device_count())
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.split()[-2:] == ["ok", "2"], done.stderr
+    assert any((tmp_path / "learned-opt" / "jax").iterdir())
