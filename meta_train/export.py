@@ -1,23 +1,30 @@
 """Weights out of a run folder, as one file for users."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from learned_opt import io
 from learned_opt.locate import SUFFIX
-from meta_train import config as configs
+from meta_train import config as configs, stats
 from meta_train.checkpoint import read_arrays
+from meta_train.results import Report
+from meta_train.training_report import read_metrics
 
 AVERAGE = "learner/theta_average"
 
 
-def export_run(run: Path, file: Path, step: int | None = None) -> dict[str, Any]:
+def export_run(
+    run: Path, file: Path, step: int | None = None, results: Path | None = None
+) -> dict[str, Any]:
     """Writes the best weights of a run, or its averaged weights at a checkpoint; gives the card.
 
     run: a run folder (or what io.read takes). file: *.safetensors. step: meta-step of a checkpoint
-    that is still there. Raises WeightsError, ConfigError and CheckpointError.
+    that is still there. results: folder of an evaluation whose scores the card shall hold. Raises
+    WeightsError, ConfigError, CheckpointError and ResultsError.
     """
     if file.suffix != SUFFIX:
         raise ValueError(f"{file}: the name of a weight file ends in {SUFFIX}")
@@ -33,5 +40,51 @@ def export_run(run: Path, file: Path, step: int | None = None) -> dict[str, Any]
         )
         names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
         theta = jax.tree.unflatten(tree, [arrays[f"{AVERAGE}/{name}"] for name in names])
+    if (run / "metrics.jsonl").is_file():
+        card["compute"] = compute(run)
+    if results is not None:
+        card["results"] = summary(Report.load(results))
     io.write(file, rule, theta, card)
     return io.card(file)
+
+
+def compute(run: Path) -> dict[str, Any]:
+    """What the whole run has cost so far: meta-steps, inner steps, hours and the machine."""
+    metrics = read_metrics(run / "metrics.jsonl")
+    last, hours, inner_steps = 0.0, 0.0, 0.0
+    rates = zip(
+        metrics.get("time/meta_steps_per_second", ()),
+        metrics.get("time/inner_steps_per_second", ()),
+        strict=True,
+    )
+    for (step, rate), (_, inner_rate) in rates:
+        hours += (step - last) / rate / 3600.0
+        inner_steps += (step - last) / rate * inner_rate
+        last = step
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    return {
+        "meta_steps": int(last),
+        "inner_steps": int(inner_steps),
+        "hours": round(hours, 2),
+        **{name: environment.get(name) for name in ("devices", "cpus")},
+    }
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """The verdict on every optimizer of an evaluation, and its final losses task by task."""
+    ratios = stats.geometric_mean(report.scores.ratio)
+    return {
+        "suite": report.suite,
+        "fingerprint": report.fingerprint,
+        "steps": report.settings["steps"],
+        "seeds": len(report.seeds),
+        "yardstick": report.optimizers[report.yardstick],
+        "verdicts": {
+            name: verdict._asdict()
+            for name, verdict in zip(report.optimizers, report.verdicts, strict=True)
+        },
+        "final_loss_ratio": {
+            name: dict(zip(report.tasks, np.round(row, 4).tolist(), strict=True))
+            for name, row in zip(report.optimizers, ratios, strict=True)
+        },
+    }

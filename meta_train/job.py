@@ -168,7 +168,7 @@ def _card(config: Config) -> dict[str, Any]:
         "made_by": "learned-opt train",
         "config": config.model_dump(mode="json"),
         "commit": run_folder.commit(),
-        "license": "Apache-2.0",
+        "licence": "Apache-2.0",
     }
     if config.evaluation:
         about["selection"] = config.evaluation.model_dump(mode="json")
