@@ -91,7 +91,13 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _entry(name: str) -> Any:
+def _labels(names: Sequence[str]) -> list[str]:
+    """Names for a table: of a path its last part, where that tells all of them apart."""
+    short = [Path(name).resolve().stem if Path(name).exists() else name for name in names]
+    return short if len(set(short)) == len(names) else list(names)
+
+
+def _entry(name: str, label: str) -> Any:
     """An optimizer to evaluate, from a packaged or hand-designed name, a file or a run."""
     import jax
 
@@ -103,7 +109,7 @@ def _entry(name: str) -> Any:
         rule = HAND_DESIGNED[name]
         return Entry(name, rule, rule.init(jax.random.key(0)))
     rule, theta, _ = io.read(io.locate(name, other_names=HAND_DESIGNED))
-    return Entry(name.rstrip("/"), rule, theta)
+    return Entry(label, rule, theta)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -115,7 +121,7 @@ def evaluate(args: argparse.Namespace) -> int:
     with _usage():
         check_name("--suite", args.suite, SUITES)
         names = list(dict.fromkeys([args.target, *args.optimizers]))
-        taken = [_entry(name) for name in names]
+        taken = [_entry(*pair) for pair in zip(names, _labels(names), strict=True)]
         baselines = evaluation.standard_baselines(args.baselines)
         entries = taken + [b for b in baselines if b.name not in {e.name for e in taken}]
     say = lambda line: print(line, file=sys.stderr, flush=True)

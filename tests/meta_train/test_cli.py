@@ -367,3 +367,19 @@ print(jax.device_count())
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.stdout.split()[-2:] == ["ok", "2"], done.stderr
     assert any((tmp_path / "learned-opt" / "jax").iterdir())
+
+
+def test_evaluate_and_report(tmp_path, capsys, monkeypatch):
+    from tasks.suites import SUITES
+    from tasks.synthetic import Quadratic
+
+    monkeypatch.setitem(SUITES, "small", (Quadratic(dim=2, name="bowl"),))
+    out = tmp_path / "results"
+    chosen = ["--suite", "small", "--baselines", "none", "--optimizers", "adam"]
+    sizes = ["--seeds", "1", "--steps", "2", "--out", str(out)]
+    assert main(["evaluate", "relative_adam", *chosen, *sizes]) == 0
+    text = capsys.readouterr().out
+    assert "bowl" in text and "relative_adam" in text and str(out) in text
+    assert {path.name for path in out.iterdir()} >= {"results.json", "results.parquet"}
+    assert main(["report", str(out)]) == 0
+    assert "report.html" in capsys.readouterr().out
