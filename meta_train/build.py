@@ -14,6 +14,15 @@ from meta_train.evaluate import selection_score
 from meta_train.learner import GradientLearner
 from meta_train.parallel import Parallel
 from meta_train.unroll import Episodes
+from tasks.base import TaskDistribution
+
+
+def build_tasks(config: Config) -> TaskDistribution:
+    """The families of a run and their weights."""
+    return TaskDistribution(
+        tuple(block.build() for block in config.tasks),
+        tuple(block.weight for block in config.tasks),
+    )
 
 
 def build_learner(config: Config, source: str = "config") -> GradientLearner:
@@ -24,9 +33,10 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
     """
     optimizer = config.optimizer.build()
     objective, horizons = config.objective.build(), config.horizon.build()
+    distribution = build_tasks(config)
     estimators, problems = [], []
-    for block in config.tasks:
-        episodes = Episodes(block.build(), optimizer, horizons, config.measure)
+    for family in distribution.families:
+        episodes = Episodes(family, optimizer, horizons, config.measure)
         try:
             estimators.append(config.estimator.build(episodes=episodes, objective=objective))
         except ValueError as error:
@@ -40,7 +50,7 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
     return GradientLearner(
         optimizer=optimizer,
         estimators=tuple(estimators),
-        weights=tuple(block.weight for block in config.tasks),
+        weights=distribution.weights,
         num_tasks=config.num_tasks,
         meta_optimizer=config.meta_optimizer.build().transformation(config.steps),
         ema=config.ema,
