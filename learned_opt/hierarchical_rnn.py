@@ -115,6 +115,8 @@ class HierarchicalRNN:
         low, high = self.init_lr_range
         if not 0.0 < low <= high:
             raise ValueError(f"init_lr_range: {self.init_lr_range} must be 0 < low <= high")
+        if self.learning_rate is not None and not self.learning_rate > 0.0:
+            raise ValueError(f"learning_rate: {self.learning_rate} must be above 0, or None")
         if self.output == "nominal":
             if len(sizes) < 2:
                 raise ValueError(f"level_sizes: {sizes!r}; output 'nominal' needs a tensor level")

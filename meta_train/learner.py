@@ -160,9 +160,12 @@ class GradientLearner:
             advanced.append(est_state)
             gradient, accepted = _mean_over_tasks(gradients)
             norm = optax.tree.norm(gradient)
+            # Finite gradients can still have a norm that overflows: such a family sits this out.
+            usable = jnp.isfinite(norm)
+            gradient = jax.tree.map(lambda g, u=usable: jnp.where(u, g, 0.0), gradient)
             share = self.weights[i] / sum(self.weights)
             if self.normalize_families:
-                share = share / jnp.maximum(norm, 1e-12)
+                share = share / jnp.where(usable, jnp.maximum(norm, 1e-12), 1.0)
             total = jax.tree.map(lambda t, g, s=share: t + s * g, total, gradient)
             name = estimator.episodes.family.name
             metrics[f"tasks/{name}/grad_norm"] = norm
@@ -183,7 +186,14 @@ class GradientLearner:
         average = jax.tree.map(
             lambda a, t: self.ema * a + (1.0 - self.ema) * t, shared.theta_average, theta
         )
+        leaves = jax.tree.leaves((theta, meta_opt_state))
+        finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
+        old = (shared.theta, shared.theta_average, shared.meta_opt_state)
+        theta, average, meta_opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old), (theta, average, meta_opt_state), old
+        )
         metrics = {
+            "meta/rejected": 1.0 - finite,
             "meta/grad_norm": optax.tree.norm(gradient),
             "meta/update_norm": optax.tree.norm(updates),
             "meta/theta_norm": optax.tree.norm(theta),
@@ -214,8 +224,7 @@ def _mean_over_tasks(gradients: Theta) -> tuple[Theta, Array]:
 
     def mean(x: Array) -> Array:
         keep = finite.reshape(-1, *(1,) * (x.ndim - 1))
-        return jax.lax.psum(jnp.sum(jnp.where(keep, x, 0.0), axis=0), AXIS) / jnp.maximum(
-            accepted, 1
-        )
+        share = jnp.where(keep, x, 0.0) / jnp.maximum(accepted, 1)
+        return jax.lax.psum(jnp.sum(share, axis=0), AXIS)
 
     return jax.tree.map(mean, gradients), accepted

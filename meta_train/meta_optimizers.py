@@ -90,14 +90,23 @@ class AdamW(MetaOptimizer):
 
 @dataclass(frozen=True)
 class RMSProp(MetaOptimizer):
-    """optax.rmsprop."""
+    """optax.rmsprop; 1703.04813 had eps 1e-20 inside the root and initial_scale 1."""
 
     decay: float = 0.9
     eps: float = 1e-8
+    initial_scale: float = 0.0
+    eps_in_sqrt: bool = True
     momentum: float | None = None
 
     def rule(self, learning_rate: optax.Schedule) -> optax.GradientTransformation:
-        return optax.rmsprop(learning_rate, self.decay, self.eps, momentum=self.momentum)
+        return optax.rmsprop(
+            learning_rate,
+            self.decay,
+            self.eps,
+            self.initial_scale,
+            eps_in_sqrt=self.eps_in_sqrt,
+            momentum=self.momentum,
+        )
 
 
 @dataclass(frozen=True)

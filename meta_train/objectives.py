@@ -10,12 +10,17 @@ from meta_train.unroll import Trajectory
 
 
 class Objective(Protocol):
-    """A value per step, lower is better, always finite and at most `clip`."""
+    """A value per step, lower is better and always finite."""
 
     @property
     def needs_lower_bound(self) -> bool: ...
 
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]: ...
+
+
+def _check_clip(clip: float) -> None:
+    if not clip > 0.0:
+        raise ValueError(f"objective.clip: {clip} must be above 0")
 
 
 def _capped(value: Array, clip: float) -> Array:
@@ -27,15 +32,22 @@ def _capped(value: Array, clip: float) -> Array:
 class LogLoss:
     """log((loss - bound) / (initial loss - bound + eps) + eps), over the last `tail` of a run.
 
-    Improvements by equal factors pay equally. clip: the worst value, also of a diverged run. eps:
-    where the logarithm saturates, relative to the start. tail: the fraction of a run that counts,
-    in (0, 1]; below 1 the end matters and the way there does not. Needs a declared lower bound
-    (1703.04813; released code).
+    Improvements by equal factors pay equally. clip: the worst logarithm, also of a diverged run.
+    eps: where the logarithm saturates, relative to the start. tail: the fraction of a run that
+    counts, in (0, 1]; its steps weigh 1 / tail, so that a run weighs the same. Needs a declared
+    lower bound (1703.04813; released code).
     """
 
     eps: float = 1e-6
     clip: float = 5.0
     tail: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_clip(self.clip)
+        if not self.eps > 0.0:
+            raise ValueError(f"objective.eps: {self.eps} must be above 0")
+        if not 0.0 < self.tail <= 1.0:
+            raise ValueError(f"objective.tail: {self.tail} must be above 0 and at most 1")
 
     @property
     def needs_lower_bound(self) -> bool:
@@ -55,6 +67,9 @@ class MeanLoss:
 
     clip: float = 10.0
 
+    def __post_init__(self) -> None:
+        _check_clip(self.clip)
+
     @property
     def needs_lower_bound(self) -> bool:
         return False
@@ -69,6 +84,9 @@ class NormalizedLoss:
 
     clip: float = 10.0
 
+    def __post_init__(self) -> None:
+        _check_clip(self.clip)
+
     @property
     def needs_lower_bound(self) -> bool:
         return False
@@ -82,6 +100,9 @@ class FinalLoss:
     """The loss before the last update of a run, 0 at every other step; clip as in MeanLoss."""
 
     clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_clip(self.clip)
 
     @property
     def needs_lower_bound(self) -> bool:

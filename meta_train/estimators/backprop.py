@@ -33,7 +33,7 @@ class TruncatedBackprop:
         return self.length
 
     def init(self, theta: Theta, data: Data, key: PRNGKeyArray) -> Inner:
-        return staggered_start(self.episodes, data, theta, key)
+        return staggered_start(self.episodes, data, theta, key, self.length)
 
     def estimate(
         self, theta: Theta, data: Data, state: Inner, key: PRNGKeyArray

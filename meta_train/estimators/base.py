@@ -73,12 +73,17 @@ def _has_lower_bound(episodes: Episodes) -> bool:
     return found[0]
 
 
-def staggered_start(episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray) -> Inner:
-    """A first run cut short at random, so that the tasks of a family do not end together."""
+def staggered_start(
+    episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray, length: int
+) -> Inner:
+    """A first run cut short at random, so that the tasks of a family do not end together.
+
+    length: steps of a window, which the run does not fall below: one window holds one end.
+    """
     start_key, cut_key = jax.random.split(key)
     inner = start(episodes, data, theta, start_key)
     cut = jnp.ceil(jax.random.uniform(cut_key) * inner.horizon).astype(jnp.int32)
-    return inner._replace(horizon=jnp.maximum(cut, episodes.horizons.shortest))
+    return inner._replace(horizon=jnp.maximum(cut, length))
 
 
 def describe(trajectory: Trajectory, value: Float[Array, "..."]) -> Metrics:

@@ -26,11 +26,11 @@ class PESState(NamedTuple):
 class PES:
     """An antithetic pair per task, whose noise accumulates over the windows of a run.
 
+    Each window's difference in loss is credited to all the noise that shaped the run so far, so the
+    estimate is unbiased for the smoothed objective of the whole run (2112.13835, algorithm 2).
     length: steps of a window. std: standard deviation of the perturbation of every weight. only:
     the top-level groups of theta that are perturbed and so trained, all where empty; fewer weights
-    mean less variance. Each
-    window's difference in loss is credited to all the noise that shaped the run so far, so the
-    estimate is unbiased for the smoothed objective of the whole run (2112.13835, algorithm 2).
+    mean less variance.
     """
 
     episodes: Episodes
@@ -52,7 +52,7 @@ class PES:
         return 2 * self.length
 
     def init(self, theta: Theta, data: Data, key: PRNGKeyArray) -> PESState:
-        inner = staggered_start(self.episodes, data, theta, key)
+        inner = staggered_start(self.episodes, data, theta, key, self.length)
         pair = jax.tree.map(lambda x: jnp.stack([x, x]), inner)
         return PESState(pair, jax.tree.map(jnp.zeros_like, theta))
 

@@ -334,6 +334,7 @@ def test_every_flag_changes_the_rule_and_stays_finite(flags):
         ({"output": "nominl"}, "did you mean nominal"),
         ({"dynamic_output_scale": False}, "use_relative_lr"),
         ({"num_gradient_scales": 0}, "num_gradient_scales"),
+        ({"learning_rate": -1.0}, "learning_rate"),
         ({"init_lr_range": (1e-2, 1e-6)}, "init_lr_range"),
         ({"output": "nominal", "use_relative_lr": False, "use_attention": True}, "use_attention"),
         ({"output": "nominal", "use_relative_lr": False, "level_sizes": (4,)}, "level_sizes"),

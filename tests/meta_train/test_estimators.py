@@ -21,9 +21,17 @@ def loss_sum_slope(steps):
     return np.sum(-t * (1.0 - RATE) ** (2 * t - 1)) * START**2
 
 
+def whole_first_run(estimator, key):
+    """A state whose first run is not cut short."""
+    state = estimator.init(THETA, (), key)
+    steps = estimator.episodes.horizons.shortest
+    uncut = lambda inner: inner._replace(horizon=jnp.full_like(inner.horizon, steps))
+    return state._replace(inner=uncut(state.inner)) if hasattr(state, "inner") else uncut(state)
+
+
 def windows(estimator, count, key):
     """The estimates of `count` consecutive windows, theta fixed."""
-    state = estimator.init(THETA, (), key)
+    state = whole_first_run(estimator, key)
     slopes = []
     for i in range(count):
         gradient, state, _ = estimator.estimate(THETA, (), state, jax.random.fold_in(key, i))
@@ -72,18 +80,29 @@ def test_a_run_that_ends_inside_a_window_gets_its_own_credit():
 
 def test_noise_accumulates_within_a_run_and_is_reset_with_it():
     estimator = PES(parabola(Fixed(3)), MeanLoss(), length=2, std=0.01)
-    state = estimator.init(THETA, (), jax.random.key(0))
+    state = whole_first_run(estimator, jax.random.key(0))
     noise = [0.0]
     for i in range(4):
         _, state, _ = estimator.estimate(THETA, (), state, jax.random.key(i))
         noise.append(float(state.noise["rate"]))
     alone = []
     for i in range(4):
-        start = estimator.init(THETA, (), jax.random.key(0))
+        start = whole_first_run(estimator, jax.random.key(0))
         _, after, _ = estimator.estimate(THETA, (), start, jax.random.key(i))
         alone.append(float(after.noise["rate"]))
     expected = [alone[0], alone[1], alone[1] + alone[2], alone[3]]
     np.testing.assert_allclose(noise[1:], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_first_runs_end_at_different_times(kind):
+    """Between a window and a whole run, as if they had begun at random times before."""
+    estimator = ESTIMATORS[kind](parabola(Fixed(40)), MeanLoss(), length=4)
+    keys = jax.random.split(jax.random.key(0), 500)
+    state = jax.vmap(lambda k: estimator.init(THETA, (), k))(keys)
+    ends = np.asarray(getattr(state, "inner", state).horizon).reshape(500, -1)[:, 0]
+    assert ends.min() == 4 and ends.max() == 40
+    np.testing.assert_allclose(np.median(ends), 20, atol=3)
 
 
 def test_only_the_named_weights_are_perturbed():

@@ -27,7 +27,7 @@ def learner(*estimators, weights=None, **settings):
 
 def backprop(start, name="parabola", **fields):
     episodes = Episodes(Parabola(start=start, name=name, **fields), Descent(), Fixed(4))
-    return TruncatedBackprop(episodes, MeanLoss(clip=1e9), length=4)
+    return TruncatedBackprop(episodes, MeanLoss(clip=3e38), length=4)
 
 
 def first_step(one, seed=0):
@@ -49,6 +49,29 @@ def test_a_poisoned_family_touches_nothing(kind, poison):
     assert metrics["tasks/bad/diverged"] == 1.0
     if kind == "backprop":
         assert metrics["tasks/bad/rejected"] == 1.0
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_huge_gradients_leave_everything_finite(normalize):
+    huge = learner(
+        backprop(1.5e19, "huge"),
+        backprop(2.0, "sane"),
+        normalize_families=normalize,
+        meta_optimizer=optax.adam(0.1),
+    )
+    before, state, metrics = first_step(huge)
+    moved = abs(float(state.theta["rate"]) - before)
+    if normalize:
+        np.testing.assert_allclose(moved, 0.1, rtol=1e-3)
+    else:  # Adam's second moment would overflow
+        assert moved == 0.0 and metrics["meta/rejected"] == 1.0
+    leaves = jax.tree.leaves((state.theta, state.meta_opt_state))
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+
+
+def test_a_meta_update_that_is_not_finite_is_not_made():
+    before, state, metrics = first_step(learner(backprop(2.0), meta_optimizer=optax.sgd(np.inf)))
+    assert float(state.theta["rate"]) == before and metrics["meta/rejected"] == 1.0
 
 
 def test_the_update_is_the_weighted_mean_of_normalised_families():

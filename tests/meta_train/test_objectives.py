@@ -49,3 +49,10 @@ def test_the_others():
     np.testing.assert_allclose(MeanLoss()(path), [5.0, 2.0])
     np.testing.assert_allclose(NormalizedLoss()(path), [1.0, 0.4], rtol=1e-5)
     np.testing.assert_allclose(FinalLoss()(path), [0.0, 2.0])
+
+
+@pytest.mark.parametrize("field", [{"eps": 0.0}, {"tail": 0.0}, {"tail": 1.5}, {"clip": -1.0}])
+def test_settings_that_make_no_sense_are_refused(field):
+    name = next(iter(field))
+    with pytest.raises(ValueError, match=f"objective.{name}"):
+        LogLoss(**field)
