@@ -35,9 +35,9 @@ def table(report: Report) -> str:
         (
             name,
             _times(v.ratio).rstrip("×"),
-            f"{v.speedup:.2f}",
+            _times(v.speedup).rstrip("×"),
             f"{v.speedup_interval.low:.2f} .. {v.speedup_interval.high:.2f}",
-            f"{v.reached}/{len(report.tasks)}",
+            f"{v.reached}/{_compared(report)}",
             f"{v.diverged}/{report.diverged[0].size}",
             f"{v.cost:.2f}",
         )
@@ -50,7 +50,7 @@ def table(report: Report) -> str:
     return "\n\n".join(
         [
             f"suite {report.suite}: {_setting(report)}; against {yardstick}",
-            _plain((heads, *rows)),
+            _plain((heads, *rows)) + f"\n{_left_out(report)}".rstrip(),
             "final training loss (mean of seeds; * some seeds diverged)",
             _plain((("task", *report.optimizers), *finals)),
         ]
@@ -72,6 +72,23 @@ def _setting(report: Report) -> str:
     return (
         f"{len(report.tasks)} task{'s' * (len(report.tasks) != 1)}, "
         f"{report.eval_steps[-1]} steps, {seeds} seed{'s' * (seeds != 1)}"
+    )
+
+
+def _compared(report: Report) -> int:
+    """Tasks where the yardstick did not diverge with every seed."""
+    return int((~report.diverged[report.yardstick]).any(axis=1).sum())
+
+
+def _left_out(report: Report) -> str:
+    """One sentence where the yardstick diverged, which leaves its scores undefined; else none."""
+    undefined = report.verdicts[report.yardstick].undefined
+    if not undefined:
+        return ""
+    yardstick = report.optimizers[report.yardstick]
+    return (
+        f"{yardstick} diverged in {undefined} of {report.diverged[0].size} runs: ratio, speedup "
+        "and tasks reached leave these out for all."
     )
 
 
@@ -172,7 +189,7 @@ def _verdict_section(report: Report) -> str:
                 Cell(_times(v.ratio), v.ratio, shade=_shade(1 / v.ratio)),
                 Cell(_times(v.speedup), v.speedup, shade=_shade(v.speedup)),
                 f"{v.speedup_interval.low:.2f} – {v.speedup_interval.high:.2f}",
-                f"{v.reached} of {len(report.tasks)}",
+                f"{v.reached} of {_compared(report)}",
                 Cell(f"{v.diverged} of {report.diverged[o].size}", css="failed" * bool(v.diverged)),
                 _times(v.cost),
             )
@@ -183,6 +200,7 @@ def _verdict_section(report: Report) -> str:
     )
     return (
         page.table(heads, rows, marked=report.yardstick)
+        + (f"<p>{escape(left_out)}</p>" if (left_out := _left_out(report)) else "")
         + "<p><small>Final loss ratio: training loss above the lower bound over that of "
         f"{yardstick}{grid}; geometric mean of the seeds, median of the tasks; below 1 is better. "
         "Speedup: steps of the run over the first step at which the smoothed training loss "
@@ -190,7 +208,8 @@ def _verdict_section(report: Report) -> str:
         f"{yardstick} with the same seed, 0 if never; interquartile mean over tasks and seeds. "
         "Interval: bootstrap that resamples tasks, and seeds within each. A task is reached when "
         "at least half of its seeds get there. A diverged run (a loss that is not finite, or an "
-        "end above ten times the start) scores 0 and ten times its start; none is left out. "
+        "end above ten times the start) scores 0 and ten times its start; none is left out "
+        "unless the yardstick's own diverged. "
         "Time per step: wall time of whole runs, many computed together, so it tells little about "
         "one large network.</small></p>"
     )
@@ -202,7 +221,9 @@ def _speedup_table(report: Report) -> str:
         cells = []
         for o in range(len(report.optimizers)):
             speedup = report.scores.speedup[o, t]
-            mean, missed = float(speedup.mean()), int((speedup == 0).sum())
+            speedup = speedup[~np.isnan(speedup)]
+            mean = float(speedup.mean()) if speedup.size else float("nan")
+            missed = int((speedup == 0).sum())
             text = _times(mean) if mean else "never"
             if 0 < missed < speedup.size:
                 text += f"<small>{missed} of {speedup.size} never</small>"

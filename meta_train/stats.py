@@ -26,11 +26,15 @@ class Interval(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Every run against the yardstick's run on the same task with the same seed."""
+    """Every run against the yardstick's run on the same task with the same seed.
+
+    Where the yardstick's run diverged there is nothing to reach: ratio and speedup are NaN.
+    """
 
     final: np.ndarray  # [optimizer, task, seed] final loss; of a diverged run, the limit it crossed
     ratio: np.ndarray  # [optimizer, task, seed] final loss over the yardstick's; NaN: undefined
-    speedup: np.ndarray  # [optimizer, task, seed] steps / steps to the yardstick's final; 0: never
+    # [optimizer, task, seed] steps / steps to the yardstick's final; 0: never; NaN: undefined
+    speedup: np.ndarray
 
 
 class Verdict(NamedTuple):
@@ -40,6 +44,7 @@ class Verdict(NamedTuple):
     speedup: float  # interquartile mean over tasks and seeds
     speedup_interval: Interval  # resampling tasks, and seeds within each
     reached: int  # tasks where at least half of the seeds reached the yardstick's final loss
+    undefined: int  # runs left out of all the above, because the yardstick's diverged
     diverged: int  # runs
     cost: float  # median over tasks of seconds per step, over the yardstick's
 
@@ -112,7 +117,8 @@ def score(
     curves: [optimizer, task, seed, point]; bound: [task, seed], NaN where a task declares none;
     diverged: [optimizer, task, seed]; eval_steps: [point]. Curves of bounded tasks are smoothed and
     interpolated as logarithms of the loss above the bound, others as they are. The ratio of an
-    unbounded task is defined only where both losses are positive.
+    unbounded task is defined only where both losses are positive. Nothing is defined where the
+    yardstick diverged.
     """
     bound = np.broadcast_to(bound, curves.shape[:-1])
     limit = divergence_limit(curves[..., 0], bound)
@@ -127,10 +133,11 @@ def score(
     target = target + TIE * np.where(np.isnan(bound[yardstick]), np.abs(target), 1.0)
     target = np.broadcast_to(target, smoothed.shape[:-1])
     steps = steps_to_reach(smoothed, eval_steps, target)
+    defined = ~diverged[yardstick]
     return Scores(
         final=curves[..., -1],
-        ratio=np.where(positive, ratio, np.nan),
-        speedup=np.where(diverged, 0.0, eval_steps[-1] / steps),
+        ratio=np.where(positive & defined, ratio, np.nan),
+        speedup=np.where(defined, np.where(diverged, 0.0, eval_steps[-1] / steps), np.nan),
     )
 
 
@@ -155,13 +162,18 @@ def bootstrap(
 ) -> Interval:
     """95% percentile interval of `statistic`, for claims about new tasks and new seeds.
 
-    values: [task, seed]. The unit is the task: tasks are drawn with replacement, and within each
-    drawn task its seeds. statistic takes [resample, run] and `axis`.
+    values: [task, seed], NaN where undefined. The unit is the task: tasks are drawn with
+    replacement, and within each drawn task its defined seeds. statistic takes [resample, run] and
+    `axis`. Both ends are NaN where nothing is defined.
     """
+    values = np.sort(values[~np.isnan(values).all(axis=1)], axis=1)  # NaN comes last
     tasks, seeds = values.shape
+    if not tasks:
+        return Interval(float("nan"), float("nan"))
+    defined = (~np.isnan(values)).sum(axis=1)
     rng = np.random.default_rng(seed)
     task = rng.integers(tasks, size=(resamples, tasks, 1))
-    drawn = values[task, rng.integers(seeds, size=(resamples, tasks, seeds))]
+    drawn = values[task, rng.integers(defined[task], size=(resamples, tasks, seeds))]
     replicates = statistic(drawn.reshape(resamples, -1), axis=1)
     low, high = np.percentile(replicates, [2.5, 97.5])
     return Interval(float(low), float(high))
@@ -175,12 +187,15 @@ def verdict(
     diverged: [optimizer, task, seed]; seconds: [optimizer, task], per step.
     """
     speedup = scores.speedup[optimizer]
+    defined = ~np.isnan(speedup)
+    reached = (speedup > 0).sum(axis=1) >= np.maximum(defined.sum(axis=1) / 2, 1)
     ratio = geometric_mean(scores.ratio[optimizer])
     return Verdict(
         ratio=float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else float("nan"),
-        speedup=float(iqm(speedup.ravel())),
+        speedup=float(iqm(speedup[defined])) if defined.any() else float("nan"),
         speedup_interval=bootstrap(speedup),
-        reached=int(np.sum(np.mean(speedup > 0, axis=1) >= 0.5)),
+        reached=int(reached.sum()),
+        undefined=int((~defined).sum()),
         diverged=int(diverged[optimizer].sum()),
         cost=float(np.median(seconds[optimizer] / seconds[yardstick])),
     )

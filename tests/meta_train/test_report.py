@@ -98,6 +98,20 @@ def test_verdicts_come_first_and_say_what_they_should(text):
     assert 'class="yardstick"' in rows[3]
 
 
+def test_runs_left_out_for_a_diverged_yardstick_are_told():
+    report = make_report()
+    assert "leave these out" not in module.table(report) + module.html(report)
+    train = report.train_loss.copy()
+    train[2, 1, :, -1] = np.nan
+    train[2, 0, 0, -1] = np.nan
+    bound = np.broadcast_to(report.lower_bound, train.shape[:-1])
+    report = make_report(train_loss=train, diverged=stats.find_diverged(train, bound))
+    told = "adam (tuned) diverged in 3 of 4 runs"
+    assert told in module.table(report) and told in module.html(report)
+    assert re.search(r"rule <b> .* 1/1 ", module.table(report))
+    assert "nan" not in module.table(report) + module.html(report)
+
+
 def test_names_are_escaped(text):
     assert "<b>" not in text
     assert "two &amp; more" in text

@@ -101,6 +101,36 @@ def test_diverged_runs_are_scored_with_the_limit(bad):
     assert scores.speedup[1].item() == 0.0
 
 
+def test_where_the_yardstick_diverged_nobody_is_scored():
+    curves = np.stack([[decay(0.05), np.full(11, 50.0)], [decay(0.1), decay(0.01)]])[:, :, None]
+    curves[0, 1, 0, 0] = 1.0
+    bound = np.zeros((2, 1))
+    diverged = stats.find_diverged(curves, np.zeros((2, 2, 1)))
+    assert diverged.tolist() == [[[False], [True]], [[False], [False]]]
+    scores = stats.score(curves, bound, diverged, STEPS, yardstick=0)
+    assert np.isnan(scores.speedup[:, 1]).all() and np.isnan(scores.ratio[:, 1]).all()
+    verdict = stats.verdict(scores, diverged, np.ones((2, 2)), optimizer=1, yardstick=0)
+    alone = scored(decay(0.05), decay(0.1))
+    assert verdict.speedup == pytest.approx(alone.speedup[1].item())
+    assert verdict.speedup_interval == pytest.approx([verdict.speedup] * 2)
+    assert verdict.ratio == pytest.approx(alone.ratio[1].item())
+    assert (verdict.reached, verdict.undefined, verdict.diverged) == (1, 1, 0)
+
+
+def test_a_yardstick_that_always_diverged_leaves_everything_undefined():
+    curves = np.stack([np.full(11, np.nan), decay(0.1)])[:, None, None]
+    diverged = stats.find_diverged(curves, np.zeros((2, 1, 1)))
+    scores = stats.score(curves, np.zeros((1, 1)), diverged, STEPS, yardstick=0)
+    verdict = stats.verdict(scores, diverged, np.ones((2, 1)), optimizer=1, yardstick=0)
+    assert np.isnan([verdict.speedup, *verdict.speedup_interval, verdict.ratio]).all()
+    assert (verdict.reached, verdict.undefined) == (0, 1)
+
+
+def test_bootstrap_draws_only_what_is_defined():
+    values = np.array([[2.0, np.nan, 2.0], [np.nan] * 3, [2.0, 2.0, 2.0]])
+    assert stats.bootstrap(values) == (2.0, 2.0)
+
+
 def test_divergence_needs_a_high_end_or_a_value_that_is_not_finite():
     bound = np.zeros(4)
     curves = np.array([[1.0, 500.0, 0.5], [1.0, np.nan, 0.5], [1.0, 2.0, 11.5], [1.0, 2.0, 9.0]])
