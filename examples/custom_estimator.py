@@ -43,7 +43,7 @@ class FullES:
         return ()  # nothing is carried from one meta-step to the next
 
     def estimate(self, theta, data, state, key):
-        noise_key, run_key = jax.random.split(key)
+        noise_key, start_key, run_key = jax.random.split(key, 3)
         leaves, treedef = jax.tree.flatten(theta)
         keys = jax.random.split(noise_key, len(leaves))
         noise = treedef.unflatten(
@@ -53,7 +53,7 @@ class FullES:
 
         def run(sign):
             moved = jax.tree.map(lambda t, e: t + sign * e, theta, noise)
-            inner = start(self.episodes, data, moved, run_key)
+            inner = start(self.episodes, data, moved, start_key)
             trajectory = unroll(self.episodes, data, moved, inner, run_key, self.length)[1]
             return self.objective(trajectory), trajectory
 

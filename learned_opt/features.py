@@ -22,6 +22,6 @@ def decays(
 
 
 def root_mean_square(columns: Columns, row: Float[Array, "1 n"]) -> Float[Array, "1 t"]:
-    """sqrt(mean + 1e-16) per tensor, with derivative 0 where the whole tensor is 0."""
+    """sqrt(mean + 1e-16) per tensor; 1, with derivative 0, where the whole tensor is 0."""
     mean = columns.mean(jnp.square(row))
     return jnp.sqrt(jnp.where(mean > 0.0, mean, 1.0) + 1e-16)

@@ -17,6 +17,7 @@ from meta_train.objectives import OBJECTIVES
 from meta_train.overrides import apply
 from meta_train.schema import Described, Model, union, with_preset
 from tasks.registry import FAMILIES
+from tasks.names import check_label
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 CHANGEABLE = ("steps", "log_every", "evaluation", "checkpoint", "wandb")  # when a run is resumed
@@ -190,6 +191,7 @@ def _check(config: Config) -> Iterator[Problem]:
         seen[name] = i
 
 
+            check_label("name", name)
 def _problem(path: tuple[str | int, ...], error: ValueError, block: Model) -> Problem:
     """A dataclass' complaint, which starts with the field's name where it is about one."""
     name, colon, rest = str(error).partition(": ")

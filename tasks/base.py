@@ -37,7 +37,7 @@ class TaskFamily(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique within a distribution: letters, digits, '_' and '-'."""
+        """Unique within a distribution: letters, digits, '_' and '-'; a config refuses others."""
         ...
 
     def load(self) -> Data:

@@ -1,6 +1,7 @@
 """Messages for choices that do not exist; every family checks its fields with these."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -11,6 +12,14 @@ def check_name(field: str, name: str, allowed: Iterable[str]) -> None:
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"{field}: unknown name {name!r}{hint} (allowed: {', '.join(names)})")
+
+
+def check_label(field: str, name: str) -> None:
+    """Raises ValueError unless `name` is of letters, digits, '_' and '-': metrics contain it."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(
+            f"{field}: {name!r} is not allowed; it must be of letters, digits, '_' and '-'"
+        )
 
 
 def check_at_least(least: float, **fields: float) -> None:

@@ -58,6 +58,7 @@ def refused(*overrides: str, text: str = GOOD) -> list[str]:
         ("tasks.1.widths=[8, a]", "tasks.1.widths.1", '"a" is not allowed; it must be an integer'),
         ("tasks.1.dataset=digit", "tasks.1", "did you mean digits?"),
         ("optimizer.level_sizes=[1, 2, 3, 4]", "optimizer.level_sizes", "(1, 2, 3, 4) must be"),
+        ("tasks.0.name=a/b c", "tasks.0.name", "'a/b c' is not allowed; it must be of letters"),
         ("meta_optimizer.learning_rate=-1", "meta_optimizer.learning_rate", "must be above 0"),
         ("meta_optimizer.learning_rate=.nan", "meta_optimizer.learning_rate", '".nan" is not'),
         ("version=2", "version", "2 is not allowed (allowed: 1)"),
