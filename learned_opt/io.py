@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,22 @@ import safetensors
 import safetensors.numpy
 
 from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.files import write_whole
 from learned_opt.locate import WeightsError, locate, packaged
 from learned_opt.naming import nearest
 from learned_opt.registry import LEARNED
 from learned_opt.spec import build_rule, spec_of
 
-__all__ = ["FORMAT", "WeightsError", "card", "locate", "packaged", "read", "write"]
+__all__ = [
+    "FORMAT",
+    "WeightsError",
+    "card",
+    "locate",
+    "named_leaves",
+    "packaged",
+    "read",
+    "write",
+]
 
 FORMAT = 1
 CARD_KEY = "learned_opt"
@@ -51,15 +59,16 @@ def write(path: str | Path, rule: LearnedOptimizer, theta: Theta, card: dict[str
         raise WeightsError(f"{path}: {type(rule).__name__} is not in the registry of learned rules")
     leaves = {
         name: np.ascontiguousarray(leaf).reshape(leaf.shape)
-        for name, leaf in _named_leaves(jax.device_get(theta)).items()
+        for name, leaf in named_leaves(jax.device_get(theta)).items()
     }
-    _check_leaves(path, leaves, _named_leaves(_expected(rule)))
+    _check_leaves(path, leaves, named_leaves(_expected(rule)))
     header = {**card, "format": FORMAT, "kind": kinds[0], "spec": spec_of(rule)}
     try:
         text = json.dumps(_plain(header), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: the card cannot be written as JSON: {error}") from None
-    _write_whole(path, safetensors.numpy.save(leaves, metadata={CARD_KEY: text}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, safetensors.numpy.save(leaves, metadata={CARD_KEY: text}))
 
 
 def read(name_or_path: str | Path) -> tuple[Any, Theta, dict[str, Any]]:
@@ -74,13 +83,13 @@ def read(name_or_path: str | Path) -> tuple[Any, Theta, dict[str, Any]]:
     try:
         rule = build_rule(LEARNED[kind], header["spec"])
         expected = _expected(rule)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise WeightsError(f"{path}: {kind}: {error}") from None
     try:
         leaves = safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, OSError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: damaged or not a safetensors file: {error}") from None
-    names = _named_leaves(expected)
+    names = named_leaves(expected)
     _check_leaves(path, leaves, names)
     theta = jax.tree.unflatten(
         jax.tree.structure(expected), [jnp.asarray(leaves[name]) for name in names]
@@ -163,7 +172,8 @@ def _expected(rule: LearnedOptimizer) -> Any:
     return jax.eval_shape(rule.init, jax.random.key(0))
 
 
-def _named_leaves(tree: Any) -> dict[str, Any]:
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree in its order, by the path to them: "tensor_gru/weights"."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -200,19 +210,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Other processes see the old file or the new one, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,6 +1,7 @@
 """Every optimizer by name: learned rules and hand-designed ones side by side."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import optax
@@ -15,31 +16,21 @@ LEARNED: dict[str, type] = {
 }
 
 
-def _adam(learning_rate: Any = 1e-3, horizon: Horizon = 1, **hyperparameters: Any):
-    del horizon
-    return optax.adam(learning_rate, **hyperparameters)
+def _steady(make: Callable[..., Any], learning_rate: float) -> Callable[..., Any]:
+    """One of optax's, which plans for no length of training."""
 
+    def build(learning_rate: Any = learning_rate, horizon: Horizon = 1, **hyperparameters: Any):
+        del horizon
+        return make(learning_rate, **hyperparameters)
 
-def _adamw(learning_rate: Any = 1e-3, horizon: Horizon = 1, **hyperparameters: Any):
-    del horizon
-    return optax.adamw(learning_rate, **hyperparameters)
-
-
-def _rmsprop(learning_rate: Any = 1e-3, horizon: Horizon = 1, **hyperparameters: Any):
-    del horizon
-    return optax.rmsprop(learning_rate, **hyperparameters)
-
-
-def _sgd(learning_rate: Any = 1e-2, horizon: Horizon = 1, momentum: float = 0.9, **rest: Any):
-    del horizon
-    return optax.sgd(learning_rate, momentum=momentum, **rest)
+    return build
 
 
 HAND_DESIGNED: dict[str, HandDesigned] = {
-    "adam": HandDesigned("adam", _adam, 1e-3),
-    "adamw": HandDesigned("adamw", _adamw, 1e-3),
-    "rmsprop": HandDesigned("rmsprop", _rmsprop, 1e-3),
-    "sgd": HandDesigned("sgd", _sgd, 1e-2),
+    "adam": HandDesigned("adam", _steady(optax.adam, 1e-3), 1e-3),
+    "adamw": HandDesigned("adamw", _steady(optax.adamw, 1e-3), 1e-3),
+    "rmsprop": HandDesigned("rmsprop", _steady(optax.rmsprop, 1e-3), 1e-3),
+    "sgd": HandDesigned("sgd", _steady(partial(optax.sgd, momentum=0.9), 1e-2), 1e-2),
     "relative_adam": HandDesigned("relative_adam", relative_adam, 0.1),
 }
 

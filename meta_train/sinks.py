@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from meta_train.files import write_whole
+from learned_opt.files import write_whole
 
 
 class Sink(Protocol):
