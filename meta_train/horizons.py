@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
+MOST = 2**31 - 1  # steps are counted in 32 bits
+
 
 class Horizons(Protocol):
     """A distribution over the number of steps of a run; `shortest` is its least value."""
@@ -24,8 +26,8 @@ class Fixed:
     steps: int
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: {self.steps} must be at least 1")
+        if not 1 <= self.steps <= MOST:
+            raise ValueError(f"steps: {self.steps} must be between 1 and {MOST}")
 
     @property
     def shortest(self) -> int:
@@ -44,8 +46,10 @@ class LogUniform:
     high: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.high:
-            raise ValueError(f"low, high: {self.low}, {self.high} must be 1 <= low <= high")
+        if not 1 <= self.low <= MOST:
+            raise ValueError(f"low: {self.low} must be between 1 and {MOST}")
+        if not self.low <= self.high <= MOST:
+            raise ValueError(f"high: {self.high} must be between low, {self.low}, and {MOST}")
 
     @property
     def shortest(self) -> int:
@@ -73,11 +77,23 @@ class Exponential:
 
     def __post_init__(self) -> None:
         for name in ("pieces_min", "steps_min"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} must be at least 1")
+            if not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name}: {getattr(self, name)} must be between 1 and {MOST}")
         for name in ("pieces_mean", "steps_mean"):
-            if not getattr(self, name) > 0.0:
-                raise ValueError(f"{name}: {getattr(self, name)} must be above 0")
+            if not 0.0 < getattr(self, name) <= MOST:
+                raise ValueError(f"{name}: {getattr(self, name)} must be above 0, at most {MOST}")
+        # float32 draws from Exp(1) stay below 17.
+        longest = self._most_pieces * (self.steps_min + 17 * self.steps_mean)
+        if longest > MOST:
+            raise ValueError(
+                f"steps_mean: {self.steps_mean} with up to {self._most_pieces} pieces allows runs "
+                f"of {longest:.3g} steps; the limit is {MOST}"
+            )
+
+    @property
+    def _most_pieces(self) -> int:
+        # A draw beyond 12 means has probability 6e-6.
+        return self.pieces_min + int(12 * self.pieces_mean)
 
     @property
     def shortest(self) -> int:
@@ -85,8 +101,7 @@ class Exponential:
 
     def sample(self, key: PRNGKeyArray) -> Int[Array, ""]:
         pieces_key, steps_key = jax.random.split(key)
-        # A draw beyond 12 means has probability 6e-6.
-        most = self.pieces_min + int(12 * self.pieces_mean)
+        most = self._most_pieces
         pieces = self.pieces_min + jnp.round(
             self.pieces_mean * jax.random.exponential(pieces_key)
         ).astype(jnp.int32)

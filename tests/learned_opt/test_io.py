@@ -131,7 +131,7 @@ def test_a_failed_write_leaves_the_old_file_alone(saved, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(io.os, "replace", full)
+    monkeypatch.setattr("learned_opt.files.os.replace", full)
     with pytest.raises(OSError):
         io.write(saved, Scaled(), Scaled().init(jax.random.key(9)), {})
     assert saved.read_bytes() == before
@@ -220,6 +220,11 @@ def test_all_differences_are_named_at_once(saved):
         ({"spec": {"mode": "loud"}}, "spec.mode: 'loud' is not Literal"),
         ({"spec": {"decay": 2.0}}, "decay: 2.0 must be below 1"),
         ({"spec": {"widths": [-1, 2]}}, "scaled"),
+        ({"spec": {"widths": [10**30, 2]}}, f"must be ({10**30}, 2)"),
+        (
+            {"kind": "hierarchical_rnn", "spec": {"cell_scale": 10**400}},
+            "hierarchical_rnn: int too large",
+        ),
     ],
 )
 def test_wrong_headers(saved, header, part):

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from meta_train.horizons import Exponential, Fixed, LogUniform
 
@@ -27,3 +28,22 @@ def test_log_uniform_has_the_geometric_mean_as_median_and_keeps_its_ends():
 
 def test_fixed():
     assert (draw(Fixed(7), 3) == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "named"),
+    [
+        (Fixed, {"steps": 0}, "steps: 0"),
+        (Fixed, {"steps": 2**31}, "steps: 2147483648 "),
+        (LogUniform, {"low": 0, "high": 3}, "low: 0"),
+        (LogUniform, {"low": 5, "high": 3}, "high: 3 must be between low, 5"),
+        (LogUniform, {"low": 5, "high": 2**40}, "high: "),
+        (Exponential, {"pieces_min": 0}, "pieces_min: 0"),
+        (Exponential, {"steps_mean": -1.0}, "steps_mean: -1.0"),
+        (Exponential, {"pieces_mean": float("inf")}, "pieces_mean: inf"),
+        (Exponential, {"steps_mean": 1e8}, "steps_mean: .* allows runs of"),
+    ],
+)
+def test_lengths_that_cannot_be_are_refused_by_field(kind, fields, named):
+    with pytest.raises(ValueError, match=f"^{named}"):
+        kind(**fields)
