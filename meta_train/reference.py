@@ -18,7 +18,9 @@ HEAD = """\
 it with every key filled in. Overrides use dots, and numbers for the entries of a list:
 `tasks.1.weight=2`. A file is YAML of a strict kind: `1e-4` is a number, `on` is text, a duplicate
 or unknown key is an error, nothing is ever executed. When a run is resumed, only {changeable}
-may differ. This page is written by `learned-opt config reference`.
+may differ; another `steps` stretches the cosine schedule of the meta-learning rate anew over all of
+them, so the rate jumps where the run goes on. This page is written by `learned-opt config
+reference`.
 """
 
 
@@ -65,7 +67,7 @@ def _row(name: str, field: Any) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
-    return dump([value]).strip()[1:-1]
+    return dump(value, in_line=True)
 
 
 def _type(hint: Any) -> str:

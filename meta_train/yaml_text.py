@@ -102,6 +102,14 @@ def parse(text: str) -> Any:
         raise YamlError("nested too deeply") from None
 
 
-def dump(data: Any) -> str:
-    """YAML text that `parse` reads back to equal data; small mappings stay on one line."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
+def dump(data: Any, in_line: bool = False) -> str:
+    """YAML text that `parse` reads back to equal data; small mappings stay on one line.
+
+    in_line: one line for all of it, without its end.
+    """
+    options: dict[str, Any] = {"default_flow_style": None, "width": 100}
+    if in_line:
+        options = {"default_flow_style": True, "width": float("inf")}
+        data = [data]  # a scalar alone would be followed by an end mark
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, **options)
+    return text.rstrip("\n")[1:-1] if in_line else text
