@@ -35,11 +35,9 @@ def export_run(
         arrays = read_arrays(run / "checkpoints", step)
         card = {**io.card(run), "meta_steps": step}
         card.pop("selection_score", None)
-        leaves, tree = jax.tree_util.tree_flatten_with_path(
-            jax.eval_shape(rule.init, jax.random.key(0))
-        )
-        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-        theta = jax.tree.unflatten(tree, [arrays[f"{AVERAGE}/{name}"] for name in names])
+        shapes = jax.eval_shape(rule.init, jax.random.key(0))
+        leaves = [arrays[f"{AVERAGE}/{name}"] for name in io.named_leaves(shapes)]
+        theta = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
     if (run / "metrics.jsonl").is_file():
         card["compute"] = compute(run)
     if results is not None:
@@ -49,7 +47,10 @@ def export_run(
 
 
 def compute(run: Path) -> dict[str, Any]:
-    """What the whole run has cost so far: meta-steps, inner steps, hours and the machine."""
+    """What the whole run has cost so far: meta-steps, inner steps, hours and the machine.
+
+    The hours count compilation and evaluations too.
+    """
     metrics = read_metrics(run / "metrics.jsonl")
     last, hours, inner_steps = 0.0, 0.0, 0.0
     rates = zip(
@@ -61,6 +62,8 @@ def compute(run: Path) -> dict[str, Any]:
         hours += (step - last) / rate / 3600.0
         inner_steps += (step - last) / rate * inner_rate
         last = step
+    for name in ("time/first_step_seconds", "time/eval_seconds"):
+        hours += sum(seconds for _, seconds in metrics.get(name, ())) / 3600.0
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     return {
         "meta_steps": int(last),

@@ -44,6 +44,12 @@ class Plan:
         every = self.evaluate_every
         return every is not None and step > 0 and (step % every == 0 or step == self.steps)
 
+    def evaluations_after(self, step: int) -> int:
+        """How many there are between `step`, not counted, and the end."""
+        if self.evaluate_every is None or step >= self.steps:
+            return 0
+        return -(-self.steps // self.evaluate_every) - step // self.evaluate_every
+
 
 def begin(learner: MetaLearner, state: MetaTrainState) -> RunState:
     """The state of a run before its first step."""
@@ -71,6 +77,7 @@ class Loop:
     step: int = 0
     _pending: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     _busy: float = 0.0  # seconds spent on the pending steps
+    _evaluations: list[float] = field(default_factory=list)  # seconds each took
     _compiled: bool = False
 
     def run(self, state: RunState) -> RunState:
@@ -135,6 +142,9 @@ class Loop:
             self._log(int(step), metrics, speed if step == fetched[-1][0] else {})
         metrics = {name: float(value) for name, value in fetched[-1][1].items()}
         left = (self.plan.steps - self.step) / rate
+        if self._evaluations:
+            mean = sum(self._evaluations) / len(self._evaluations)
+            left += mean * self.plan.evaluations_after(self.step)
         self.progress.update(self.step, metrics, rate * self.learner.inner_steps, left)
 
     def _log(self, step: int, metrics: Mapping[str, Any], more: Mapping[str, float]) -> None:
@@ -148,6 +158,7 @@ class Loop:
         theta = jax.tree.map(np.array, jax.device_get(self.learner.theta(state.learner)))
         score = float(self.score(theta))
         seconds = time.perf_counter() - began
+        self._evaluations.append(seconds)
         better = score < float(state.best.score)
         if better:
             best = Best(theta, np.array(score), np.array(self.step))

@@ -16,12 +16,14 @@ RULE = HierarchicalRNN(output="nominal", level_sizes=(2, 2, 2), use_relative_lr=
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder: 30 meta-steps at 2 per second, then 30 at 1."""
+    """A run folder: 30 meta-steps at 2 per second, then 30 at 1; compiled 6 minutes, scored 12."""
     folder = tmp_path / "run"
     (folder / "weights").mkdir(parents=True)
     lines = [{"step": step, "meta/loss": 1.0} for step in range(1, 61)]
     lines[29] |= {"time/meta_steps_per_second": 2.0, "time/inner_steps_per_second": 200.0}
     lines[59] |= {"time/meta_steps_per_second": 1.0, "time/inner_steps_per_second": 100.0}
+    lines[0] |= {"time/first_step_seconds": 360.0}
+    lines.insert(30, {"step": 30, "eval/score": -1.0, "time/eval_seconds": 720.0})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "environment.json").write_text('{"cpus": 2, "devices": {"kind": "cpu", "count": 1}}')
     theta = RULE.init(jax.random.key(0))
@@ -32,7 +34,7 @@ def run(tmp_path):
 def test_the_card_says_what_the_run_cost(run, tmp_path):
     spent = compute(run)
     assert (spent["meta_steps"], spent["inner_steps"], spent["cpus"]) == (60, 6000, 2)
-    assert spent["hours"] == round((30 / 2 + 30 / 1) / 3600, 2)
+    assert spent["hours"] == round((30 / 2 + 30 / 1 + 360 + 720) / 3600, 2)
     card = export_run(run, tmp_path / "mine.safetensors")
     assert card["compute"] == spent and card["meta_steps"] == 40
 

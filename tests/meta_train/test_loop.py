@@ -131,6 +131,19 @@ def test_the_best_weights_are_those_of_the_lowest_score():
     assert "selection score" in stream.getvalue()
 
 
+def test_the_time_left_has_the_evaluations_to_come():
+    plan = Plan(steps=25, evaluate_every=10)
+    assert [plan.evaluations_after(step) for step in (0, 9, 10, 24, 25)] == [3, 3, 2, 1, 0]
+    assert Plan(steps=20, evaluate_every=10).evaluations_after(0) == 2
+    assert Plan(steps=20).evaluations_after(0) == 0
+    lefts = []
+    loop, state, *_ = make(Plan(steps=5, evaluate_every=2, log_every=1), scorer=lambda theta: 1.0)
+    loop._evaluations.append(1e6)
+    loop.progress.update = lambda step, metrics, rate, left: lefts.append(left)
+    loop.run(state)
+    assert lefts[0] > 2e5 and lefts[-1] == 0.0
+
+
 def test_a_score_that_is_not_a_number_never_wins():
     loop, state, *_ = make(Plan(steps=4, evaluate_every=2), scorer=lambda theta: float("nan"))
     end = loop.run(state)
