@@ -38,7 +38,7 @@ def locate(name_or_path: str | Path, other_names: Iterable[str] = ()) -> Path:
         raise WeightsError(f"{path}: not a regular file")
     names = [*shipped, *other_names]
     raise WeightsError(
-        f"{name_or_path}: no such file or name{nearest(str(name_or_path), names)} "
+        f"{name_or_path}: no such file or name{nearest(path.name, names)} "
         f"(packaged weights: {', '.join(shipped) or 'none'}"
         + (f"; other names: {', '.join(sorted(other_names))})" if other_names else ")")
     )

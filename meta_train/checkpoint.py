@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from learned_opt.io import named_leaves
+
 STEP_DIGITS = 8  # in the names of the folders
 
 
@@ -46,7 +48,7 @@ class Checkpoints:
         A step that has a checkpoint keeps the one it has.
         """
         if step not in self._manager.all_steps():
-            arrays = {name: _host_copy(leaf) for name, leaf in _named(state).items()}
+            arrays = {name: _host_copy(leaf) for name, leaf in named_leaves(state).items()}
             self._manager.save(step, args=ocp.args.StandardSave(arrays), force=True)
 
     def restore(self, step: int, template: Any) -> Any:
@@ -54,7 +56,7 @@ class Checkpoints:
 
         Raises CheckpointError naming every array that differs from the template's.
         """
-        expected = _named(template)
+        expected = named_leaves(template)
         found = _read(self._manager, self._folder, step)
         problems = [f"{name}: not in the checkpoint" for name in expected if name not in found]
         for name, leaf in found.items():
@@ -79,6 +81,14 @@ class Checkpoints:
         self._manager.close()
 
 
+def saved_steps(folder: Path) -> list[int]:
+    """Meta-steps of the complete checkpoints in a folder, in order; nothing there changes."""
+    if not folder.is_dir():
+        return []
+    with _reader(folder) as manager:
+        return sorted(manager.all_steps())
+
+
 def read_arrays(folder: Path, step: int) -> dict[str, np.ndarray]:
     """The arrays of one checkpoint by name; nothing in the folder changes. Raises CheckpointError.
 
@@ -86,13 +96,17 @@ def read_arrays(folder: Path, step: int) -> dict[str, np.ndarray]:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    options = ocp.CheckpointManagerOptions(read_only=True, step_format_fixed_length=STEP_DIGITS)
-    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+    with _reader(folder) as manager:
         if step not in manager.all_steps():
             there = ", ".join(map(str, sorted(manager.all_steps()))) or "none"
             raise CheckpointError(f"{folder}: no checkpoint of step {step} (there are: {there})")
         return _read(manager, folder, step)
+
+
+def _reader(folder: Path) -> ocp.CheckpointManager:
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    options = ocp.CheckpointManagerOptions(read_only=True, step_format_fixed_length=STEP_DIGITS)
+    return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
 def _read(manager: ocp.CheckpointManager, folder: Path, step: int) -> dict[str, np.ndarray]:
@@ -102,11 +116,6 @@ def _read(manager: ocp.CheckpointManager, folder: Path, step: int) -> dict[str, 
         message = str(error).splitlines()[0]
         raise CheckpointError(f"{folder}, step {step}: cannot be read: {message}") from error
     return {name: np.asarray(leaf) for name, leaf in found.items()}
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _is_key(leaf: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from learned_opt.locate import packaged
 from learned_opt.registry import LEARNED
 from meta_train import yaml_text
 from meta_train.config_errors import ConfigError, Problem, explain
@@ -16,8 +17,8 @@ from meta_train.meta_optimizers import META_OPTIMIZERS
 from meta_train.objectives import OBJECTIVES
 from meta_train.overrides import apply
 from meta_train.schema import Described, Model, union, with_preset
-from tasks.registry import FAMILIES
 from tasks.names import check_label
+from tasks.registry import FAMILIES
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 CHANGEABLE = ("steps", "log_every", "evaluation", "checkpoint", "wandb")  # when a run is resumed
@@ -160,7 +161,14 @@ def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> C
     problems = list(_check(config))
     if problems:
         raise ConfigError(source, problems, origin)
-    return config
+    return config.model_copy(update={"start_from": _absolute(config.start_from)})
+
+
+def _absolute(weights: str | None) -> str | None:
+    """A path that still holds when a run is resumed from another folder; names stay names."""
+    if weights is None or weights in packaged():
+        return weights
+    return str(Path(weights).expanduser().absolute())
 
 
 def _check(config: Config) -> Iterator[Problem]:
@@ -183,6 +191,7 @@ def _check(config: Config) -> Iterator[Problem]:
     for i, block in enumerate(config.tasks):
         try:
             name = block.build().name
+            check_label("name", name)
         except ValueError as error:
             yield _problem(("tasks", i), error, block)
             continue
@@ -191,7 +200,6 @@ def _check(config: Config) -> Iterator[Problem]:
         seen[name] = i
 
 
-            check_label("name", name)
 def _problem(path: tuple[str | int, ...], error: ValueError, block: Model) -> Problem:
     """A dataclass' complaint, which starts with the field's name where it is about one."""
     name, colon, rest = str(error).partition(": ")

@@ -12,7 +12,7 @@ from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
 from meta_train import run_folder
 from meta_train.build import build_learner, build_score, build_start
-from meta_train.checkpoint import CheckpointError, Checkpoints
+from meta_train.checkpoint import CheckpointError, Checkpoints, saved_steps
 from meta_train.config import Config
 from meta_train.learner import GradientLearner, MetaTrainState
 from meta_train.loop import Loop, Plan, RunState, begin
@@ -46,7 +46,8 @@ def train(
     old = run_folder.check(path, config, resume)
     learner = build_learner(config, source)
     score = build_score(config, source)
-    first = build_start(config, source)
+    begun = old is not None and bool(saved_steps(path / "checkpoints"))
+    first = None if begun else build_start(config, source)
     data = learner.load()
     folder = run_folder.create(path, config, overrides) if old is None else RunFolder(path)
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
@@ -89,6 +90,13 @@ def _start(
     if step > config.steps:
         raise RunError(f"{folder.path}: is at meta-step {step}, beyond steps = {config.steps}")
     restored = checkpoints.restore(step, state)
+    if old is not None and _scored_by(old) != _scored_by(config):
+        # On disk before the new config is: a process killed from here on must not forget it.
+        folder.other_scores = step
+    if step <= folder.other_scores:
+        # Scores of different evaluations cannot be compared: the search for the best begins anew.
+        restored = restored._replace(best=state.best, evaluated=state.evaluated)
+        keep_lines(folder.metrics, lambda line: "eval/score" not in line)
     evaluated = int(restored.evaluated)
     keep_lines(
         folder.metrics,
@@ -97,9 +105,6 @@ def _start(
             or (line["step"] == step and ("eval/score" not in line or evaluated == step))
         ),
     )
-    if old is not None and _scored_by(old) != _scored_by(config):
-        # Scores of different evaluations cannot be compared: the search for the best begins anew.
-        restored = restored._replace(best=state.best, evaluated=state.evaluated)
     return restored._replace(learner=learner.place(restored.learner))
 
 

@@ -1,6 +1,7 @@
 """The folder of one run: who may use it, what it holds, how it is found again."""
 
 import fcntl
+import json
 import os
 import platform
 import shutil
@@ -13,9 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
+from learned_opt.files import write_whole
 from meta_train import config as configs
 from meta_train.config import Config
-from meta_train.files import write_json, write_whole
+from meta_train.files import write_json
 
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "orbax-checkpoint", "learned-opt")
 
@@ -52,6 +54,27 @@ class RunFolder:
     @property
     def last_weights(self) -> Path:
         return self.path / "weights" / "last.safetensors"
+
+    @property
+    def other_scores(self) -> int:
+        """Scores in checkpoints up to this meta-step are of another evaluation; -1 for none.
+
+        A file, not a part of the checkpoint: the step at hand has one already, which stays.
+        """
+        try:
+            return int(json.loads(self._other_scores.read_text(encoding="utf-8"))["up_to_step"])
+        except FileNotFoundError:
+            return -1
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{self._other_scores}: cannot be read: {error}") from None
+
+    @other_scores.setter
+    def other_scores(self, step: int) -> None:
+        write_json(self._other_scores, {"up_to_step": step})
+
+    @property
+    def _other_scores(self) -> Path:
+        return self.path / "other_scores.json"
 
     def write_status(self, status: str, step: int, steps: int, reason: str = "") -> None:
         """status: running, finished, interrupted or failed."""
@@ -137,11 +160,22 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit of the code, with "+" after it where files differ from it; None without git."""
-    here = Path(__file__).parent
-    ask = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*"]
+    """The commit of the code, with "+" after it where files differ from it.
+
+    None without git, and where the repository around the code is of something else: an installed
+    package may lie inside a user's own.
+    """
+    here = Path(__file__)
     try:
-        done = subprocess.run([*ask, "--dirty=+"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+        found = _git(here.parent, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+")
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return found or None
+
+
+def _git(folder: Path, *args: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
