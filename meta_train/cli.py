@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -82,52 +83,30 @@ def train(args: argparse.Namespace) -> int:
             config, folder, sys.stdout, stopped, args.overrides, args.resume, source
         )
     if outcome.status == "interrupted":
-        again = f"learned-opt train {args.config}"
-        again += "".join(f" '{text}'" for text in args.overrides)
+        again = ["train", args.config, *args.overrides, "--out", str(folder), "--resume"]
         print(f"interrupted at meta-step {outcome.step}, saved; go on with:")
-        print(f"  {again} --out {folder} --resume")
+        print(f"  learned-opt {shlex.join(again)}")
         return INTERRUPTED
     print(f"finished at meta-step {outcome.step}: {folder}")
     return 0
-
-
-def _labels(names: Sequence[str]) -> list[str]:
-    """Names for a table: of a path its last part, where that tells all of them apart."""
-    short = [Path(name).resolve().stem if Path(name).exists() else name for name in names]
-    return short if len(set(short)) == len(names) else list(names)
-
-
-def _entry(name: str, label: str) -> Any:
-    """An optimizer to evaluate, from a packaged or hand-designed name, a file or a run."""
-    import jax
-
-    from learned_opt import io
-    from learned_opt.registry import HAND_DESIGNED
-    from meta_train.evaluate import Entry
-
-    if name in HAND_DESIGNED:
-        rule = HAND_DESIGNED[name]
-        return Entry(name, rule, rule.init(jax.random.key(0)))
-    rule, theta, _ = io.read(io.locate(name, other_names=HAND_DESIGNED))
-    return Entry(label, rule, theta)
 
 
 def evaluate(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
     from meta_train import evaluate as evaluation, report as reports
+    from meta_train.chosen import chosen_entries, results_folder, short_name
     from tasks.suites import SUITES
 
     with _usage():
         check_name("--suite", args.suite, SUITES)
-        names = list(dict.fromkeys([args.target, *args.optimizers]))
-        taken = [_entry(*pair) for pair in zip(names, _labels(names), strict=True)]
-        baselines = evaluation.standard_baselines(args.baselines)
-        entries = taken + [b for b in baselines if b.name not in {e.name for e in taken}]
+        entries = chosen_entries([args.target, *args.optimizers], args.baselines)
+        evaluation.check(entries, args.seeds, args.steps)
     say = lambda line: print(line, file=sys.stderr, flush=True)
-    found = evaluation.evaluate(entries, args.suite, args.seeds, args.steps, progress=say)
-    out = Path(args.out or f"results/{Path(args.target).stem}-{args.suite}")
-    found.save(out)
+    given = Path(args.out) if args.out else None
+    with results_folder(given, f"{short_name(args.target)}-{args.suite}") as out:
+        found = evaluation.evaluate(entries, args.suite, args.seeds, args.steps, progress=say)
+        found.save(out)
     print(reports.table(found))
     print(f"\nresults: {out / 'results.json'}, {out / 'results.parquet'}")
     try:
@@ -165,18 +144,13 @@ def export(args: argparse.Namespace) -> int:
 
 def inspect(args: argparse.Namespace) -> int:
     start_jax()
-    import jax
-
     from learned_opt import io
 
     path = io.locate(args.file)
     _, theta, card = io.read(path)
-    leaves = jax.tree_util.tree_flatten_with_path(theta)[0]
-    shapes = {
-        jax.tree_util.keystr(key, simple=True, separator="/"): list(leaf.shape)
-        for key, leaf in leaves
-    }
-    weights = sum(leaf.size for _, leaf in leaves)
+    leaves = io.named_leaves(theta)
+    shapes = {name: list(leaf.shape) for name, leaf in leaves.items()}
+    weights = sum(leaf.size for leaf in leaves.values())
     about = {"file": str(path), "weights": weights, "card": card, "shapes": shapes}
     if args.json:
         print(json.dumps(about, indent=1))
@@ -198,10 +172,11 @@ def data_prepare(args: argparse.Namespace) -> int:
 
 def config_check(args: argparse.Namespace) -> int:
     config, source = _load_config(args)
-    from meta_train.build import build_learner, build_score
+    from meta_train.build import build_learner, build_score, build_start
 
     build_learner(config, source)
     build_score(config, source)
+    build_start(config, source)
     print(f"{source}: ok")
     return 0
 
@@ -309,7 +284,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--seeds", type=_positive, default=3, metavar="N", help="default: 3")
     command.add_argument("--steps", type=_positive, default=1000, metavar="N", help="default: 1000")
-    command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE")
+    command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
 
     command = add("report", report, "write report.html from the results of an evaluation or a run")
     command.add_argument("folder", metavar="DIR", help="folder of an evaluation or a run")

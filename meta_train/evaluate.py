@@ -29,6 +29,7 @@ __all__ = [
     "Entry",
     "Report",
     "ResultsError",
+    "check",
     "evaluate",
     "selection_score",
     "standard_baselines",
@@ -224,7 +225,13 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _check(entries: Sequence[Entry], seeds: Sequence[int]) -> None:
+def check(
+    entries: Sequence[Entry],
+    seeds: int | Sequence[int],
+    steps: int,
+    points: int = DEFAULT_POINTS,
+) -> int:
+    """Raises ValueError for what `evaluate` refuses, at no cost; gives how many points it takes."""
     names = [entry.name for entry in entries]
     if not names:
         raise ValueError("entries: there is nothing to evaluate")
@@ -233,6 +240,8 @@ def _check(entries: Sequence[Entry], seeds: Sequence[int]) -> None:
             raise ValueError(f"entries: the name {name!r} is given twice; names must differ")
     if not seeds:
         raise ValueError("seeds: at least one is needed")
+    Fixed(steps)
+    return _points(steps, points)
 
 
 class _Outcome(NamedTuple):
@@ -313,9 +322,8 @@ def evaluate(
     rules are told. points: measurements after the start, rounded down to a divisor of steps.
     progress: called with a line now and then. Raises MissingData before anything runs.
     """
+    points = check(entries, seeds, steps, points)
     seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
-    _check(entries, seeds)
-    points = _points(steps, points)
     name, fingerprint, families = _suite(suite)
     sources = [jax.device_put(family.load()) for family in families]
     batches, keys = _batches(entries), jnp.asarray(seeds)

@@ -28,7 +28,7 @@ class Parallel:
         if self.backend != "vmap" and not 1 <= self.devices <= available:
             raise ValueError(
                 f"parallel.devices: {self.devices} must be between 1 and the {available} devices "
-                "JAX sees here"
+                f"JAX sees here; set parallel.devices={available}"
             )
 
     @property

@@ -179,6 +179,58 @@ def test_a_finished_run_resumes_to_nothing_and_to_more_steps(tiny, whole, tmp_pa
     assert "steps: 14" in (run / "config.yaml").read_text()
 
 
+@pytest.fixture
+def small_suite(monkeypatch):
+    from tasks.suites import SUITES
+    from tasks.synthetic import Quadratic
+
+    monkeypatch.setitem(SUITES, "small", (Quadratic(dim=2, name="bowl"),))
+    return "small"
+
+
+def test_scores_of_another_evaluation_are_forgotten_for_good(
+    tiny, tmp_path, small_suite, monkeypatch
+):
+    from meta_train.job import Loop
+
+    run = tmp_path / "run"
+    scored = f"evaluation={{every: 4, suite: {small_suite}, seeds: 1, steps: 2}}"
+    train = ["train", str(tiny), "meta_optimizer.schedule=constant", scored, "--out", str(run)]
+    assert main([*train, "steps=8"]) == 0
+    assert sum("eval/score" in line for line in metrics(run)) == 2
+    started = []
+
+    def killed(self, state):
+        started.append((int(state.learner.step), int(state.best.step), int(state.evaluated)))
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "run", killed)
+        for more in ([], ["evaluation.seeds=2"], ["evaluation.seeds=2"]):
+            with pytest.raises(ZeroDivisionError):
+                main([*train, "steps=10", *more, "--resume"])
+    assert started[0][1] in (4, 8)  # the same evaluation: the best is still the best
+    assert started[1:] == [(8, -1, -1), (8, -1, -1)]
+    assert not any("eval/score" in line for line in metrics(run))
+    for _ in range(2):  # the second has nothing to forget
+        assert main([*train, "steps=10", "evaluation.seeds=2", "--resume"]) == 0
+        assert [line["step"] for line in metrics(run) if "eval/score" in line] == [8, 10]
+
+
+def test_a_run_goes_on_without_the_file_it_started_from(tiny, whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first.safetensors").write_bytes(
+        (whole / "weights" / "last.safetensors").read_bytes()
+    )
+    flat = "meta_optimizer.schedule=constant"
+    train = ["train", str(tiny), flat, "start_from=first.safetensors", "--out", "run"]
+    assert main([*train, "steps=2"]) == 0
+    assert f"start_from: {tmp_path}/first.safetensors" in Path("run/config.yaml").read_text()
+    Path("first.safetensors").unlink()
+    assert main([*train, "steps=4", "--resume"]) == 0
+    assert status(tmp_path / "run")["step"] == 4
+
+
 def refused(capsys, *args: object, code: int = 2) -> str:
     assert main([str(arg) for arg in args]) == code
     err = capsys.readouterr().err
@@ -220,9 +272,11 @@ def test_every_config_error_is_a_line_and_exit_code_2(tiny, tmp_path, capsys):
     err = refused(capsys, "train", tiny, "estimator.length=9", "--out", tmp_path / "run")
     assert "estimator.length: 9 must be between 1 and the shortest horizon, 4" in err
     err = refused(capsys, "train", tiny, "num_tasks=999", "parallel.devices=999")
-    assert "parallel.devices" in err
+    assert "parallel.devices" in err and "; set parallel.devices=" in err
     err = refused(capsys, "config", "check", tiny, "evaluation.suite=selection_smal")
     assert "evaluation.suite" in err and "did you mean selection_small?" in err
+    err = refused(capsys, "config", "check", tiny, "start_from=hierarchical_rn")
+    assert "start_from" in err and "no such file or name" in err
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert "not a text file" in refused(capsys, "train", tmp_path / "binary.yaml")
     assert not (tmp_path / "run").exists()
@@ -235,6 +289,8 @@ def test_every_config_error_is_a_line_and_exit_code_2(tiny, tmp_path, capsys):
         (["evaluate", "adm", "--suite", "heldout_small"], "did you mean adam?"),
         (["evaluate", "adam", "--suite", "heldout_small", "--baselines", "adma"], "adma"),
         (["evaluate", "adam", "--suite", "heldout_small", "--optimizers", "nix"], "nix"),
+        (["evaluate", "adam", "--suite", "heldout_small", "--steps", "1009"], "take 1000"),
+        (["evaluate", "adam", "--suite", "heldout_small", "--steps", str(10**10)], "steps: "),
         (["inspect", "nothing.safetensors"], "no such file"),
         (["export", "nowhere", "x.safetensors"], "no such file"),
         (["export", "nowhere", "x.bin"], "ends in .safetensors"),
@@ -369,17 +425,18 @@ print(jax.device_count())
     assert any((tmp_path / "learned-opt" / "jax").iterdir())
 
 
-def test_evaluate_and_report(tmp_path, capsys, monkeypatch):
-    from tasks.suites import SUITES
-    from tasks.synthetic import Quadratic
-
-    monkeypatch.setitem(SUITES, "small", (Quadratic(dim=2, name="bowl"),))
-    out = tmp_path / "results"
-    chosen = ["--suite", "small", "--baselines", "none", "--optimizers", "adam"]
-    sizes = ["--seeds", "1", "--steps", "2", "--out", str(out)]
-    assert main(["evaluate", "relative_adam", *chosen, *sizes]) == 0
-    text = capsys.readouterr().out
-    assert "bowl" in text and "relative_adam" in text and str(out) in text
+def test_evaluate_and_report(tmp_path, capsys, small_suite, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "results" / f"relative_adam-{small_suite}"
+    chosen = ["--suite", small_suite, "--baselines", "none", "--optimizers", "adam"]
+    sizes = ["--seeds", "1", "--steps", "2"]
+    for number in ("", "-2", "-3"):
+        assert main(["evaluate", "relative_adam", *chosen, *sizes]) == 0
+        text = capsys.readouterr().out
+        assert "bowl" in text and f"results/{out.name}{number}/results.json" in text
+    assert main(["evaluate", "relative_adam", *chosen, *sizes, "--out", str(out)]) == 0
+    assert len(list(out.parent.iterdir())) == 3
+    capsys.readouterr()
     assert {path.name for path in out.iterdir()} >= {"results.json", "results.parquet"}
     assert main(["report", str(out)]) == 0
     assert "report.html" in capsys.readouterr().out
