@@ -1,14 +1,31 @@
 #!/bin/sh
 # Makes .venv in the repository with the package and its extras; at once when that is done already.
 # usage: scripts/environment.sh EXTRAS      (for instance: dev, or data,report)
-# PYTHON=/path/to/python chooses the interpreter. Needs Python 3.11 to 3.14 and its venv module.
+# PYTHON=/path/to/python chooses the interpreter; an environment of another one is made anew.
+# Needs Python 3.11 to 3.14 with its venv module; without uv, ensurepip too.
 set -eu
 cd "$(dirname "$0")/.."
 extras=$1
 
+with_uv() {
+    command -v uv >/dev/null 2>&1
+}
+
 usable() {
-    "$1" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+    modules=venv
+    with_uv || modules=venv,ensurepip
+    "$1" -c "import sys, $modules; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))" \
         >/dev/null 2>&1
+}
+
+# Whether .venv works and was made with PYTHON, where that is given.
+current() {
+    usable .venv/bin/python || return 1
+    [ -z "${PYTHON:-}" ] || [ "$(origin .venv/bin/python)" = "$(origin "$PYTHON")" ]
+}
+
+origin() {
+    "$1" -c 'import sys; print(sys.version, sys.base_prefix)' 2>/dev/null
 }
 
 interpreter() {
@@ -18,12 +35,13 @@ interpreter() {
             return
         fi
     done
-    echo "no Python 3.11 to 3.14 with its venv module found; PYTHON=/path/to/python names one" >&2
+    echo "no Python 3.11 to 3.14 with its modules venv and ensurepip found;" \
+        "PYTHON=/path/to/python names one" >&2
     exit 2
 }
 
 install() {
-    if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python .venv/bin/python "$@"; then
+    if with_uv && uv pip install --quiet --python .venv/bin/python "$@"; then
         return
     fi
     .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
@@ -42,18 +60,23 @@ trap 'rm -f "$lock"' EXIT
 trap 'exit 130' INT TERM HUP
 
 wanted=$(cksum pyproject.toml; pwd)
-if usable .venv/bin/python; then
+if current; then
     for stamp in ".venv/installed-$extras" .venv/installed-dev; do
         if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
             exit 0
         fi
     done
 fi
-if ! usable .venv/bin/python; then
+if ! current; then
     python=$(interpreter)
     echo "Making the environment .venv with $("$python" --version)"
     rm -rf .venv
-    "$python" -m venv .venv
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        set -- --without-pip # uv needs none
+    else
+        set --
+    fi
+    "$python" -m venv "$@" .venv
 fi
 echo "Installing learned-opt[$extras]"
 install -e ".[$extras]"

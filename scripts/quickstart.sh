@@ -9,7 +9,9 @@ PATH=$PWD/.venv/bin:$PATH
 
 run=runs/quickstart
 count=1
-while [ -e "$run" ]; do
+mkdir -p runs
+until mkdir "$run" 2>/dev/null; do
+    [ -e "$run" ] || mkdir "$run" # says why not
     count=$((count + 1))
     run=runs/quickstart-$count
 done
@@ -23,7 +25,7 @@ learned-opt export "$run" "$run/quickstart.safetensors"
 echo
 echo "3/3  Evaluating on held-out tasks"
 learned-opt evaluate "$run/quickstart.safetensors" --suite heldout_quick --steps 500 --seeds 2 \
-    --baselines adam,relative_adam --out "$run/evaluation"
+    --optimizers hierarchical_rnn --baselines adam,relative_adam --out "$run/evaluation"
 echo
 echo "Weights: $PWD/$run/quickstart.safetensors"
 echo "Report:  $PWD/$run/evaluation/report.html"
