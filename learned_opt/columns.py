@@ -18,6 +18,13 @@ def is_trained(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and jnp.size(leaf) > 0
 
 
+def refuse_complex(params: Params) -> None:
+    """Raises ValueError on complex leaves."""
+    leaves = jax.tree.leaves(params)
+    if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in leaves):
+        raise ValueError("parameters: complex leaves are not supported; split them in two")
+
+
 @dataclass(frozen=True)
 class Columns:
     """The shape of a parameter tree seen as columns; `sizes` are the scalars of each tensor.
@@ -30,9 +37,8 @@ class Columns:
     @staticmethod
     def of(params: Params) -> "Columns":
         """Raises ValueError on complex leaves."""
+        refuse_complex(params)
         leaves = jax.tree.leaves(params)
-        if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in leaves):
-            raise ValueError("parameters: complex leaves are not supported; split them in two")
         return Columns(tuple(int(jnp.size(leaf)) for leaf in leaves if is_trained(leaf)))
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import optax
@@ -39,9 +40,11 @@ def check_num_steps(num_steps: int | None) -> int:
     """The length of the training run a rule plans for; None means 10,000. Refuses less than 1."""
     if num_steps is None:
         return DEFAULT_NUM_STEPS
-    if num_steps < 1:
-        raise ValueError(f"num_steps: {num_steps} is not allowed; it must be at least 1")
-    return num_steps
+    if not isinstance(num_steps, Integral) or isinstance(num_steps, bool) or num_steps < 1:
+        raise ValueError(
+            f"num_steps: {num_steps} is not allowed; it must be an integer, at least 1"
+        )
+    return int(num_steps)
 
 
 def make(

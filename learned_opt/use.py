@@ -1,5 +1,7 @@
 """The way in for users: weights or a name, turned into an optax transformation."""
 
+import math
+from numbers import Real
 from pathlib import Path
 
 import optax
@@ -20,16 +22,26 @@ def load(
 
     name_or_path: packaged weights (None: "hierarchical_rnn"), a weight file, a run folder, or the
     name of a hand-designed optimizer. num_steps: updates the training run will make, at least 1
-    (None: 10,000); after them schedules hold their last value. learning_rate: replaces the rule's
-    starting rate where it has one. Raises WeightsError (a ValueError) and ValueError.
+    (None: 10,000); after them schedules hold their last value. learning_rate: a finite number above
+    0 that replaces the rule's starting rate where it has one. Raises WeightsError (a ValueError)
+    and ValueError.
 
     `tx.update(grads, state, params, value=loss)`: value= is accepted by all, and read by the rules
     that use it. Evaluate and save `learned_opt.eval_params(state, params)`.
     """
     num_steps = check_num_steps(num_steps)
+    _check_learning_rate(learning_rate)
     name = DEFAULT_WEIGHTS if name_or_path is None else name_or_path
     if name in HAND_DESIGNED:
         chosen = {} if learning_rate is None else {"learning_rate": learning_rate}
         return make(str(name), num_steps, **chosen)
     rule, theta, _ = read(locate(name, other_names=HAND_DESIGNED))
     return optax.with_extra_args_support(rule.opt(theta, num_steps, learning_rate=learning_rate))
+
+
+def _check_learning_rate(rate: float | None) -> None:
+    number = isinstance(rate, Real) and not isinstance(rate, bool)
+    if rate is not None and not (number and math.isfinite(rate) and rate > 0):
+        raise ValueError(
+            f"learning_rate: {rate!r} is not allowed; it must be a finite number above 0"
+        )

@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from learned_opt.base import Horizon, Params
-from learned_opt.columns import is_trained, tame
+from learned_opt.columns import is_trained, refuse_complex, tame
 
 WARMUP_FRACTION = 0.03
 FINAL_SCALE = 0.02
@@ -51,9 +51,11 @@ def relative_adam(
     learning_rate: relative step, 0.1 by default and meant to be left alone. horizon: T of the
     schedule, at least 1. Moments are Adam's, bias-corrected, with b2 = 0.99, in float32 whatever
     the parameters are. Non-finite gradient entries count as zero; integer leaves never move.
+    Complex leaves raise ValueError.
     """
 
     def init(params: Params) -> RelativeAdamState:
+        refuse_complex(params)
         zeros = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.float32), params)
         return RelativeAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 

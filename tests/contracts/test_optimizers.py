@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt import HAND_DESIGNED, LEARNED, eval_params, make
+from learned_opt import HAND_DESIGNED, LEARNED, eval_params, load, make
 from learned_opt.base import EvalPoint
 from learned_opt.hierarchical_rnn import PRESETS
 
@@ -270,8 +270,12 @@ def test_hand_designed_ones_descend_a_parabola(name):
 
 @pytest.mark.parametrize("name", sorted(HAND_DESIGNED))
 def test_make_refuses_what_cannot_be(name):
-    with pytest.raises(ValueError, match="num_steps: 0 is not allowed"):
-        make(name, num_steps=0)
+    for steps in (0, -3, 1.5, float("nan"), True, "10"):
+        with pytest.raises(ValueError, match=f"num_steps: {steps} is not allowed"):
+            make(name, num_steps=steps)
+    for rate in (0.0, -0.1, float("nan"), float("inf"), True, "0.1"):
+        with pytest.raises(ValueError, match=f"learning_rate: {rate!r} is not allowed"):
+            load(name, 10, learning_rate=rate)
     with pytest.raises(ValueError, match="optimizer: unknown name"):
         make(f"{name}_x")
     assert isinstance(make(name), optax.GradientTransformationExtraArgs)

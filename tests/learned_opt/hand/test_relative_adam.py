@@ -110,6 +110,11 @@ def test_non_finite_entries_count_as_zero():
         np.testing.assert_array_equal(got, want)
 
 
+def test_complex_leaves_are_refused():
+    with pytest.raises(ValueError, match="parameters: complex leaves are not supported"):
+        relative_adam(horizon=10).init({"a": jnp.ones(2), "b": jnp.ones(2, jnp.complex64)})
+
+
 def test_without_params_says_what_to_pass():
     tx = relative_adam(horizon=10)
     with pytest.raises(ValueError, match="pass params="):
