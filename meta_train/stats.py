@@ -31,8 +31,9 @@ class Scores(NamedTuple):
     Where the yardstick's run diverged there is nothing to reach: ratio and speedup are NaN.
     """
 
-    final: np.ndarray  # [optimizer, task, seed] final loss; of a diverged run, the limit it crossed
-    ratio: np.ndarray  # [optimizer, task, seed] final loss over the yardstick's; NaN: undefined
+    # [optimizer, task, seed] final loss over the yardstick's; NaN: undefined. A diverged run counts
+    # with the limit it crossed.
+    ratio: np.ndarray
     # [optimizer, task, seed] steps / steps to the yardstick's final; 0: never; NaN: undefined
     speedup: np.ndarray
 
@@ -135,7 +136,6 @@ def score(
     steps = steps_to_reach(smoothed, eval_steps, target)
     defined = ~diverged[yardstick]
     return Scores(
-        final=curves[..., -1],
         ratio=np.where(positive & defined, ratio, np.nan),
         speedup=np.where(defined, np.where(diverged, 0.0, eval_steps[-1] / steps), np.nan),
     )

