@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ Horizon = int | Int[Array, ""]
 DEFAULT_NUM_STEPS = 10_000
 
 
+@runtime_checkable
 class LearnedOptimizer(Protocol):
     """An optimizer with weights; a hand-designed one has its hyperparameters as weights.
 

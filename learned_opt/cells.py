@@ -35,7 +35,7 @@ def bias_gru(
     weights: dict[str, Any],
     x: Float[Array, "i n"],
     h: Float[Array, "k n"],
-    bias: Float[Array, "b n"] | float = 0.0,
+    bias: Float[Array, "b #n"] | float = 0.0,
 ) -> Float[Array, "k n"]:
     """A GRU whose pre-activations (reset, update, candidate) an upper level shifts by `bias`.
 

@@ -85,7 +85,7 @@ class Columns:
         )
 
 
-def tame(gradient: Float[Array, " n"]) -> Float[Array, " n"]:
+def tame(gradient: Float[Array, "*d"]) -> Float[Array, "*d"]:
     """Non-finite entries become 0 and the others stay within +-1e15."""
     gradient = jnp.where(jnp.isfinite(gradient), gradient, 0.0)
     return jnp.clip(gradient, -LARGEST_GRADIENT, LARGEST_GRADIENT)

@@ -75,8 +75,8 @@ def step_levels(
     columns: Columns,
     levels: Levels,
     x: Float[Array, "i n"],
-    tensor_features: list[Float[Array, "f t"]],
-    upward: list[Float[Array, "i n"]],
+    tensor_features: list[Float[Array, "_ t"]],
+    upward: list[Float[Array, "_ n"]],
     global_input: str,
 ) -> Levels:
     """One step of all levels; every bias comes from the upper levels' previous states.

@@ -37,7 +37,7 @@ HAND_DESIGNED: dict[str, HandDesigned] = {
 
 
 def check_num_steps(num_steps: int | None) -> int:
-    """The length of the training run a rule plans for; None means 10,000. Refuses less than 1."""
+    """The length of the training run a rule plans for, an integer of at least 1; None is 10,000."""
     if num_steps is None:
         return DEFAULT_NUM_STEPS
     if not isinstance(num_steps, Integral) or isinstance(num_steps, bool) or num_steps < 1:

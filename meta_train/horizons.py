@@ -1,7 +1,7 @@
 """How long an inner training run lasts: distributions over its number of steps."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 MOST = 2**31 - 1  # steps are counted in 32 bits
 
 
+@runtime_checkable
 class Horizons(Protocol):
     """A distribution over the number of steps of a run; `shortest` is its least value."""
 

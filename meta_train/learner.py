@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ class MetaTrainState(NamedTuple):
     key: PRNGKeyArray  # never changes; step and task are folded in
 
 
+@runtime_checkable
 class MetaLearner(Protocol):
     """What the training loop runs; `inner_steps` are the inner training steps of one meta-step."""
 

@@ -1,7 +1,7 @@
 """What one step of inner training is worth; an estimator averages it over a window."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from meta_train.unroll import Trajectory
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A value per step, lower is better and always finite."""
 

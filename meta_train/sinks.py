@@ -7,11 +7,12 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from learned_opt.files import write_whole
 
 
+@runtime_checkable
 class Sink(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Takes the metrics of one meta-step."""

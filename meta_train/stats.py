@@ -143,7 +143,7 @@ def score(
 
 def iqm(values: np.ndarray, axis: int = 0) -> np.ndarray:
     """Interquartile mean along an axis: the mean of the middle half."""
-    return trim_mean(values, 0.25, axis=axis)
+    return np.asarray(trim_mean(values, 0.25, axis=axis))
 
 
 def geometric_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -151,7 +151,7 @@ def geometric_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
     counted = ~np.isnan(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where(counted, np.log(np.where(counted, values, 1.0)), 0.0)
-        return np.exp(logs.sum(axis) / counted.sum(axis))
+        return np.asarray(np.exp(logs.sum(axis) / counted.sum(axis)))
 
 
 def bootstrap(

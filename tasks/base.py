@@ -1,7 +1,7 @@
 """What a task is: a way to start, a stream of batches and a loss, all pure functions."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -32,6 +32,7 @@ class Task(NamedTuple):
     gradient: optax.GradientTransformation = optax.identity()
 
 
+@runtime_checkable
 class TaskFamily(Protocol):
     """Tasks of one shape: a frozen dataclass of static sizes; one program, vmapped over cfg."""
 

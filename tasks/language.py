@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
 from tasks.builders import BLOCK
@@ -73,7 +73,7 @@ CELLS: dict[str, Cell] = {
 
 
 def windows(
-    text: Int[Array, "blocks width"], start: Int[Array, " count"], length: int
+    text: Integer[Array, "blocks width"], start: Int[Array, " count"], length: int
 ) -> Int[Array, "count length"]:
     """Stretches of text within a block, numbered through all blocks: one gather."""
     per_block = text.shape[1] - length + 1

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from tasks.base import Params
 from tasks.builders import Arrays
@@ -70,12 +70,16 @@ def with_layer_norm(params: Params) -> Params:
     }
 
 
-def cross_entropy(logits: Float[Array, "*n classes"], label: Int[Array, "*n"]) -> Float[Array, ""]:
+def cross_entropy(
+    logits: Float[Array, "*n classes"], label: Integer[Array, "*n"]
+) -> Float[Array, ""]:
     """Mean negative log-likelihood of the labels in nats; never below 0."""
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, label))
 
 
-def squared_hinge(logits: Float[Array, "*n classes"], label: Int[Array, "*n"]) -> Float[Array, ""]:
+def squared_hinge(
+    logits: Float[Array, "*n classes"], label: Integer[Array, "*n"]
+) -> Float[Array, ""]:
     """Mean over examples of sum max(0, 1 - t z)^2, t = 1 for the label, -1 for the others."""
     sign = 2 * jax.nn.one_hot(label, logits.shape[-1]) - 1
     return jnp.mean(jnp.sum(jax.nn.relu(1 - sign * logits) ** 2, -1))

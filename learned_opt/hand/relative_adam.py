@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -37,9 +38,9 @@ def nominal_schedule(count: Any, horizon: Horizon) -> Float[Array, "..."]:
     return jnp.where(count >= horizon, FINAL_SCALE, scale)
 
 
-def tensor_scale(param: Array) -> Float[Array, ""]:
+def tensor_scale(param: Array | np.ndarray) -> Float[Array, ""]:
     """max(RMS(p), 0.05): the size a step on this tensor is relative to."""
-    mean_square = jnp.mean(jnp.square(param.astype(jnp.float32)))
+    mean_square = jnp.mean(jnp.square(jnp.asarray(param, jnp.float32)))
     return jnp.sqrt(jnp.maximum(mean_square, SMALLEST_RMS**2))
 
 
@@ -80,7 +81,7 @@ def relative_adam(
     return optax.GradientTransformation(init, update)
 
 
-def _own_gradient(gradient: Array, param: Array) -> Float[Array, "..."]:
+def _own_gradient(gradient: Array | np.ndarray, param: Array | np.ndarray) -> Float[Array, "..."]:
     if not is_trained(param):
         return jnp.zeros(jnp.shape(param), jnp.float32)
     return tame(jnp.asarray(gradient, jnp.float32))

@@ -1,6 +1,6 @@
 """What a gradient estimator is: unrolls of one task in, d objective / d theta out."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ Metrics = dict[str, Array]
 EstimatorState = Any  # pytree of arrays, carried from one meta-step to the next
 
 
+@runtime_checkable
 class GradientEstimator(Protocol):
     """A frozen dataclass for one task; the learner vmaps it over tasks and joins devices."""
 
