@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from io import TextIOBase
 from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -14,7 +15,10 @@ class Progress:
     """Prints to `stream`: rewrites one line on a terminal, else adds a line every few seconds."""
 
     def __init__(
-        self, stream: TextIO, steps: int, clock: Callable[[], float] = time.monotonic
+        self,
+        stream: TextIO | TextIOBase,
+        steps: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream, self._steps, self._clock = stream, steps, clock
         self._live = stream.isatty()

@@ -4,6 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import jaxtyping
+import pytest
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault(
@@ -11,3 +14,14 @@ os.environ.setdefault(
 )
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 os.environ.setdefault("TFDS_DATA_DIR", str(Path(tempfile.gettempdir()) / "learned-opt-test-data"))
+
+# While tests run, every call is held to its annotations, shapes included.
+jaxtyping.install_import_hook(["learned_opt", "tasks", "meta_train"], "type_checks.checked")
+
+
+@pytest.fixture
+def unchecked():
+    """For tests that give values of a wrong type on purpose, to see what a user is told."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

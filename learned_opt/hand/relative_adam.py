@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from learned_opt.base import Horizon, Params
@@ -38,7 +38,7 @@ def nominal_schedule(count: Any, horizon: Horizon) -> Float[Array, "..."]:
     return jnp.where(count >= horizon, FINAL_SCALE, scale)
 
 
-def tensor_scale(param: Array | np.ndarray) -> Float[Array, ""]:
+def tensor_scale(param: ArrayLike) -> Float[Array, ""]:
     """max(RMS(p), 0.05): the size a step on this tensor is relative to."""
     mean_square = jnp.mean(jnp.square(jnp.asarray(param, jnp.float32)))
     return jnp.sqrt(jnp.maximum(mean_square, SMALLEST_RMS**2))
@@ -81,7 +81,7 @@ def relative_adam(
     return optax.GradientTransformation(init, update)
 
 
-def _own_gradient(gradient: Array | np.ndarray, param: Array | np.ndarray) -> Float[Array, "..."]:
+def _own_gradient(gradient: ArrayLike, param: ArrayLike) -> Float[Array, "..."]:
     if not is_trained(param):
         return jnp.zeros(jnp.shape(param), jnp.float32)
     return tame(jnp.asarray(gradient, jnp.float32))

@@ -269,7 +269,7 @@ def test_hand_designed_ones_descend_a_parabola(name):
 
 
 @pytest.mark.parametrize("name", sorted(HAND_DESIGNED))
-def test_make_refuses_what_cannot_be(name):
+def test_make_refuses_what_cannot_be(name, unchecked):
     for steps in (0, -3, 1.5, float("nan"), True, "10"):
         with pytest.raises(ValueError, match=f"num_steps: {steps} is not allowed"):
             make(name, num_steps=steps)

@@ -340,7 +340,7 @@ def test_every_flag_changes_the_rule_and_stays_finite(flags):
         ({"output": "nominal", "use_relative_lr": False, "level_sizes": (4,)}, "level_sizes"),
     ],
 )
-def test_impossible_choices_are_refused_by_name(flags, names):
+def test_impossible_choices_are_refused_by_name(unchecked, flags, names):
     with pytest.raises(ValueError, match=names):
         replace(PAPER, **flags)
 

@@ -1,7 +1,6 @@
 """The loop around a small learner: when things happen, and that stopping changes nothing."""
 
 import io
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +8,13 @@ import numpy as np
 import pytest
 
 from meta_train.checkpoint import Checkpoints
+from meta_train.learner import MetaTrainState
 from meta_train.loop import Loop, Plan, begin
 from meta_train.progress import Progress
 
 
-class FakeState(NamedTuple):
-    step: jax.Array
-    theta: dict
-    key: jax.Array
+def fake_state(step, theta, key):
+    return MetaTrainState(step, theta, theta_average=(), meta_opt_state=(), est_states=(), key=key)
 
 
 class FakeLearner:
@@ -27,12 +25,12 @@ class FakeLearner:
     def __init__(self, nonfinite_at: int = -1) -> None:
         self.steps_made = 0
 
-        def step(state: FakeState):
+        def step(state):
             draw = jax.random.normal(jax.random.fold_in(state.key, state.step), (3,))
             theta = {"w": state.theta["w"] + draw}
             loss = jnp.where(state.step == nonfinite_at, jnp.nan, jnp.sum(theta["w"]))
             metrics = {"meta/loss": loss, "tasks/fake/objective": loss}
-            return FakeState(state.step + 1, theta, state.key), metrics
+            return fake_state(state.step + 1, theta, state.key), metrics
 
         self._step = jax.jit(step, donate_argnums=0)
 
@@ -40,7 +38,7 @@ class FakeLearner:
         return ()
 
     def init(self, key, data, theta=None):
-        return FakeState(jnp.zeros((), jnp.int32), {"w": jnp.zeros(3)}, key)
+        return fake_state(jnp.zeros((), jnp.int32), {"w": jnp.zeros(3)}, key)
 
     def place(self, state):
         return jax.tree.map(jnp.asarray, state)

@@ -50,16 +50,18 @@ def test_losses_against_their_definitions():
     logits, label = rng.normal(size=(6, 3)), np.array([0, 1, 2, 2, 1, 0])
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     expected = -np.log(shares[np.arange(6), label]).mean()
-    np.testing.assert_allclose(cross_entropy(jnp.array(logits), label), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        cross_entropy(jnp.array(logits), jnp.array(label)), expected, rtol=1e-5
+    )
     sign = np.where(np.arange(3) == label[:, None], 1, -1)
     hinge = (np.maximum(0, 1 - sign * logits) ** 2).sum(1).mean()
-    np.testing.assert_allclose(squared_hinge(jnp.array(logits), label), hinge, rtol=1e-5)
+    np.testing.assert_allclose(squared_hinge(jnp.array(logits), jnp.array(label)), hinge, rtol=1e-5)
 
 
 def test_pixels_are_scaled_and_averaged_in_twos():
     image = np.random.default_rng(0).integers(0, 17, (5, 8, 8)).astype(np.uint8)
-    np.testing.assert_allclose(pixels(image, 8), image / 16, rtol=1e-6)
-    small = pixels(image, 4)
+    np.testing.assert_allclose(pixels(jnp.array(image), 8), image / 16, rtol=1e-6)
+    small = pixels(jnp.array(image), 4)
     assert small.shape == (5, 4, 4)
     np.testing.assert_allclose(small[2, 1, 3], image[2, 2:4, 6:8].mean() / 16, rtol=1e-6)
 
@@ -115,7 +117,7 @@ def test_clusters_are_learnable_and_their_splits_differ():
 
 def test_autoencoder_is_judged_against_the_clean_digit():
     family = DenoisingAutoencoder(widths=(), noise=0.5)
-    task = family.task((), family.load())
+    task = family.task((), jax.tree.map(jnp.asarray, family.load()))
     copy = {"layer0": {"weight": jnp.eye(64), "bias": jnp.zeros(64)}}
     loss = task.loss(copy, jax.random.key(0), task.whole("train"))
     np.testing.assert_allclose(loss, 0.25, rtol=0.05)  # what a copy leaves is the noise
@@ -154,7 +156,7 @@ def test_windows_stay_within_their_block():
 def test_whole_windows_are_spread_over_the_split():
     family = LanguageModel(dataset="corpus")
     text = family.load()
-    batch = family.task((), text).whole("train")
+    batch = family.task((), jax.tree.map(jnp.asarray, text)).whole("train")
     assert batch.shape == (64, family.sequence + 1)
     np.testing.assert_array_equal(batch[0], text["train"][0, : family.sequence + 1])
     blocks = {tuple(row) for row in np.asarray(batch)}
