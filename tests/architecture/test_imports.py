@@ -22,7 +22,7 @@ ALLOWED = {  # package -> what it may import beside itself and the standard libr
     "tasks": NUMERICS | {"tensorflow_datasets", "sklearn"},
     "meta_train": NUMERICS
     | {"learned_opt", "tasks", "safetensors", "scipy"}
-    | {"pydantic", "pydantic_core", "yaml", "orbax", "wandb", "matplotlib", "pyarrow", "rich"},
+    | {"pydantic", "pydantic_core", "yaml", "orbax", "wandb", "matplotlib", "pyarrow"},
 }
 INSIDE_FUNCTIONS = {"tensorflow_datasets", "sklearn", "wandb", "matplotlib"}
 ONLY_IN = {
