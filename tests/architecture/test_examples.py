@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import learned_opt
-from learned_opt import use
 from meta_train.cli import make_parser
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +52,6 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.skipif(use.DEFAULT_WEIGHTS not in learned_opt.packaged(), reason="no weights yet")
 @pytest.mark.parametrize(
     "path", [ROOT / "README.md", ROOT / "docs" / "use.md"], ids=lambda p: p.name
 )
