@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,7 +31,7 @@ class Outcome:
 def train(
     config: Config,
     path: Path,
-    stream: TextIO,
+    stream: TextIO | TextIOBase,
     stopped: Callable[[], bool],
     overrides: Sequence[str] = (),
     resume: bool = False,
