@@ -413,6 +413,7 @@ def test_scripts_are_the_same_commands():
 def test_compiled_programs_are_kept_in_the_users_cache_folder(tiny, tmp_path):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_COMP", "JAX_PERS"))}
     env["XDG_CACHE_HOME"] = str(tmp_path)
+    env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"  # however fast the machine is
     code = f"""
 from meta_train.cli import main
 main(["config", "check", {str(tiny)!r}, "num_tasks=2", "parallel.devices=2"])
