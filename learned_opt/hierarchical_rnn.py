@@ -145,9 +145,13 @@ class HierarchicalRNN:
         return scales + products + scales * self.use_log_means_squared + rate_inputs
 
     @property
+    def _passes_inputs_up(self) -> bool:
+        """Tensors read the mean of their scalars' inputs, unless those are gradients alone."""
+        return self._num_inputs > self.num_gradient_scales
+
+    @property
     def _num_tensor_inputs(self) -> int:
-        beyond_gradients = self._num_inputs > self.num_gradient_scales
-        width = self.level_sizes[0] + (self._num_inputs if beyond_gradients else 0)
+        width = self.level_sizes[0] + (self._num_inputs if self._passes_inputs_up else 0)
         return width + (NUM_TENSOR_FEATURES if self.output == "nominal" else 0)
 
     def init(self, key: PRNGKeyArray) -> Theta:
@@ -253,13 +257,13 @@ class HierarchicalRNN:
             if self.learnable_rnn_init
             else draw_start(jax.random.key(0), self.level_sizes)
         )
-        scales = jnp.zeros((self.num_gradient_scales, n))
+        scales = (self.num_gradient_scales, n)
         return HierarchicalRNNState(
             count=jnp.zeros((), jnp.int32),
             levels=start_levels(first, columns),
             senses=Senses(
-                scales,
-                scales,
+                jnp.zeros(scales),
+                jnp.zeros(scales),
                 jnp.zeros(n) if self._learns_input_decay else None,
                 jnp.zeros(n) if self.learnable_decay else None,
             ),
@@ -332,7 +336,7 @@ class HierarchicalRNN:
     ) -> HierarchicalRNNState:
         """One step of the levels, and the decays they choose for the next step."""
         x = jnp.concatenate(inputs)
-        upward = [x] if self._num_inputs > self.num_gradient_scales else []
+        upward = [x] if self._passes_inputs_up else []
         levels = step_levels(
             theta, columns, state.levels, x, tensor_features, upward, self.global_input
         )

@@ -57,8 +57,12 @@ def relative_adam(
 
     def init(params: Params) -> RelativeAdamState:
         refuse_complex(params)
-        zeros = jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.float32), params)
-        return RelativeAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+        # Made twice: a state whose leaves share buffers could not be donated.
+        def zeros() -> Params:
+            return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.float32), params)
+
+        return RelativeAdamState(jnp.zeros((), jnp.int32), zeros(), zeros())
 
     def update(updates, state, params=None):
         if params is None:

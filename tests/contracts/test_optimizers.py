@@ -279,3 +279,12 @@ def test_make_refuses_what_cannot_be(name, unchecked):
     with pytest.raises(ValueError, match="optimizer: unknown name"):
         make(f"{name}_x")
     assert isinstance(make(name), optax.GradientTransformationExtraArgs)
+
+
+def test_a_fresh_state_can_be_donated(name):
+    params = {"w": jnp.ones((2, 2)), "b": jnp.zeros(2)}
+    tx = RULES[name].opt(theta_of(name), 10)
+    state = tx.init(params)
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state) if leaf.size]
+    own = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(params)]
+    assert len(set(buffers + own)) == len(buffers + own)
