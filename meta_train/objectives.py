@@ -1,7 +1,7 @@
 """What one step of inner training is worth; an estimator averages it over a window."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -13,8 +13,7 @@ from meta_train.unroll import Trajectory
 class Objective(Protocol):
     """A value per step, lower is better and always finite."""
 
-    @property
-    def needs_lower_bound(self) -> bool: ...
+    needs_lower_bound: ClassVar[bool]
 
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]: ...
 
@@ -39,6 +38,7 @@ class LogLoss:
     lower bound (1703.04813; released code).
     """
 
+    needs_lower_bound: ClassVar[bool] = True
     eps: float = 1e-6
     clip: float = 5.0
     tail: float = 1.0
@@ -49,10 +49,6 @@ class LogLoss:
             raise ValueError(f"objective.eps: {self.eps} must be above 0")
         if not 0.0 < self.tail <= 1.0:
             raise ValueError(f"objective.tail: {self.tail} must be above 0 and at most 1")
-
-    @property
-    def needs_lower_bound(self) -> bool:
-        return True
 
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         bound = jnp.asarray(trajectory.lower_bound)
@@ -66,14 +62,11 @@ class LogLoss:
 class MeanLoss:
     """The loss itself; clip: the worst value, in units of the loss."""
 
+    needs_lower_bound: ClassVar[bool] = False
     clip: float = 10.0
 
     def __post_init__(self) -> None:
         _check_clip(self.clip)
-
-    @property
-    def needs_lower_bound(self) -> bool:
-        return False
 
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         return _capped(trajectory.loss, self.clip)
@@ -83,14 +76,11 @@ class MeanLoss:
 class NormalizedLoss:
     """loss / |initial loss|; clip: the worst value, in units of the start."""
 
+    needs_lower_bound: ClassVar[bool] = False
     clip: float = 10.0
 
     def __post_init__(self) -> None:
         _check_clip(self.clip)
-
-    @property
-    def needs_lower_bound(self) -> bool:
-        return False
 
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         return _capped(trajectory.loss / (jnp.abs(trajectory.initial_loss) + 1e-6), self.clip)
@@ -100,14 +90,11 @@ class NormalizedLoss:
 class FinalLoss:
     """The loss before the last update of a run, 0 at every other step; clip as in MeanLoss."""
 
+    needs_lower_bound: ClassVar[bool] = False
     clip: float = 10.0
 
     def __post_init__(self) -> None:
         _check_clip(self.clip)
-
-    @property
-    def needs_lower_bound(self) -> bool:
-        return False
 
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         last = trajectory.step + 1 == trajectory.horizon
