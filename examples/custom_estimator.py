@@ -15,7 +15,7 @@ from meta_train.estimators.base import check, describe
 from meta_train.horizons import Fixed
 from meta_train.objectives import LogLoss, Objective
 from meta_train.unroll import Episodes, start, unroll
-from tasks.synthetic import Quadratic
+from tasks.families.synthetic import Quadratic
 
 
 @dataclass(frozen=True)

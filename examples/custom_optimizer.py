@@ -16,7 +16,7 @@ from meta_train.horizons import LogUniform
 from meta_train.learner import GradientLearner
 from meta_train.objectives import LogLoss
 from meta_train.unroll import Episodes
-from tasks.synthetic import Quadratic
+from tasks.families.synthetic import Quadratic
 
 MOMENTA = (0.0, 0.9, 0.99)
 

@@ -14,12 +14,12 @@ from meta_train.evaluate import selection_score
 from meta_train.learner import GradientLearner
 from meta_train.parallel import Parallel
 from meta_train.unroll import Episodes
-from tasks.base import TaskDistribution
+from tasks.base import TaskMix
 
 
-def build_tasks(config: Config) -> TaskDistribution:
+def build_tasks(config: Config) -> TaskMix:
     """The families of a run and their weights."""
-    return TaskDistribution(
+    return TaskMix(
         tuple(block.build() for block in config.tasks),
         tuple(block.weight for block in config.tasks),
     )

@@ -19,16 +19,17 @@ class Task(NamedTuple):
 
     init(key) gives the starting parameters. batch(key, split) draws a minibatch on the device.
     whole(split) is the whole split as one batch (a fixed sample of it where that is large).
-    loss(params, key, batch) is a scalar. lower_bound is a number the loss never goes below, None
-    where none is known. gradient is an optax transformation that distorts the gradients before the
-    optimizer sees them (noise, sparsity, delay).
+    loss(params, key, batch) is a scalar. lower_bound is what the loss never goes below: a number, a
+    scalar that follows from the task's cfg, or None where none is known. gradient is an optax
+    transformation that distorts the gradients before the optimizer sees them (noise, sparsity,
+    delay).
     """
 
     init: Callable[[PRNGKeyArray], Params]
     batch: Callable[[PRNGKeyArray, Split], Batch]
     whole: Callable[[Split], Batch]
     loss: Callable[[Params, PRNGKeyArray, Batch], Float[Array, ""]]
-    lower_bound: float | None
+    lower_bound: float | Float[Array, ""] | None
     gradient: optax.GradientTransformation = optax.identity()
 
 
@@ -54,8 +55,8 @@ class TaskFamily(Protocol):
         ...
 
 
-class TaskDistribution(NamedTuple):
-    """The families meta-training draws from and how much each weighs in the meta-gradient."""
+class TaskMix(NamedTuple):
+    """The families a run trains on and how much each weighs in the meta-gradient."""
 
     families: tuple[TaskFamily, ...]
     weights: tuple[float, ...]

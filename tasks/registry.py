@@ -1,10 +1,10 @@
 """Every task family by the kind that a config names."""
 
 from tasks.base import TaskFamily
-from tasks.cnn import CNNClassifier
-from tasks.language import LanguageModel
-from tasks.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
-from tasks.synthetic import Function2D, MatrixFactorisation, Quadratic, StyblinskiTang
+from tasks.families.cnn import CNNClassifier
+from tasks.families.language import LanguageModel
+from tasks.families.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
+from tasks.families.synthetic import Function2D, MatrixFactorisation, Quadratic, StyblinskiTang
 
 FAMILIES: dict[str, type[TaskFamily]] = {
     "cnn_classifier": CNNClassifier,

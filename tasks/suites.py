@@ -13,12 +13,12 @@ import json
 from typing import Any
 
 from tasks.base import TaskFamily
-from tasks.cnn import CNNClassifier
 from tasks.data import DATASETS
-from tasks.language import LanguageModel
-from tasks.mlp import DenoisingAutoencoder, MLPClassifier
+from tasks.families.cnn import CNNClassifier
+from tasks.families.language import LanguageModel
+from tasks.families.mlp import DenoisingAutoencoder, MLPClassifier
+from tasks.families.synthetic import MatrixFactorisation, StyblinskiTang
 from tasks.names import check_name
-from tasks.synthetic import MatrixFactorisation, StyblinskiTang
 
 _STYBLINSKI_TANG = StyblinskiTang(dim=30, name="styblinski_tang_30")
 _MATRIX = MatrixFactorisation(size=30, rank=3, seed=0, name="matrix_factorisation")

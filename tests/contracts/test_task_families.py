@@ -11,7 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from tasks import FAMILIES, SPLITS, SUITES
-from tasks.synthetic import FUNCTIONS, Function2D, Quadratic
+from tasks.families.synthetic import FUNCTIONS, Function2D, Quadratic
 
 REGISTERED = [kind() for kind in FAMILIES.values()]
 EVERY = [

@@ -181,8 +181,8 @@ def test_a_finished_run_resumes_to_nothing_and_to_more_steps(tiny, whole, tmp_pa
 
 @pytest.fixture
 def small_suite(monkeypatch):
+    from tasks.families.synthetic import Quadratic
     from tasks.suites import SUITES
-    from tasks.synthetic import Quadratic
 
     monkeypatch.setitem(SUITES, "small", (Quadratic(dim=2, name="bowl"),))
     return "small"
@@ -328,7 +328,7 @@ def test_what_argparse_refuses_has_exit_code_2(args, capsys):
 
 def test_missing_data_is_exit_code_3(tiny, tmp_path, capsys, monkeypatch):
     from tasks.base import MissingData
-    from tasks.synthetic import Quadratic
+    from tasks.families.synthetic import Quadratic
 
     def load(self):
         raise MissingData("dataset 'x': not in /data; run: learned-opt data prepare x")

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tasks.base import SPLITS, Batch, Cfg, Data, Params, Split, Task
 from tasks.data import load
-from tasks.layers import (
+from tasks.families.layers import (
     ACTIVATIONS,
     LOSSES,
     affine,

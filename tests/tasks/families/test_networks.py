@@ -5,9 +5,9 @@ import pytest
 
 from tasks import data
 from tasks.base import SPLITS
-from tasks.cnn import CNNClassifier, patches
-from tasks.language import ALPHABET, CELLS, SYMBOLS, LanguageModel, fold, windows
-from tasks.layers import (
+from tasks.families.cnn import CNNClassifier, patches
+from tasks.families.language import ALPHABET, CELLS, SYMBOLS, LanguageModel, fold, windows
+from tasks.families.layers import (
     affine,
     cross_entropy,
     mlp_apply,
@@ -17,7 +17,7 @@ from tasks.layers import (
     standardise,
     with_layer_norm,
 )
-from tasks.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
+from tasks.families.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
 
 
 def size(family):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
 from tasks.data import load
-from tasks.layers import ACTIVATIONS, cross_entropy, pixels
+from tasks.families.layers import ACTIVATIONS, cross_entropy, pixels
 from tasks.names import check_at_least, check_name
 from tasks.sampling import first, minibatch
 

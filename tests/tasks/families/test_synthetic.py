@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tasks.synthetic import (
+from tasks.families.synthetic import (
     FUNCTIONS,
     Function2D,
     MatrixFactorisation,

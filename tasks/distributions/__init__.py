@@ -1,0 +1,1 @@
+"""Where meta-training draws its tasks from: one file for each documented distribution."""

@@ -1,0 +1,1 @@
+"""One file per kind of problem; tasks/registry.py names them all."""
