@@ -50,20 +50,19 @@ def cost(family: TaskFamily) -> Cost:
     An addition, a multiplication, a comparison and an elementary function are one operation each; a
     product of (n, k) and (k, m) is 2 n k m.
     """
-    data = jax.eval_shape(lambda arrays: arrays, family.load())
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    data, key = family.load(), jax.random.key(0)
 
-    def step(data, key):
-        task = family.task(family.sample(key), data)
-        return task.init(key), task.batch(key, "train")
+    def start(data, key):
+        cfg = family.sample(key)
+        task = family.task(cfg, data)
+        return cfg, task.init(key), task.batch(key, "train")
 
-    params, batch = jax.eval_shape(step, data, key)
+    cfg, params, batch = jax.eval_shape(start, data, key)
 
-    def gradient(params, data, key, batch):
-        task = family.task(family.sample(key), data)
-        return jax.value_and_grad(task.loss)(params, key, batch)
+    def step(params, cfg, data, key, batch):
+        return jax.value_and_grad(family.task(cfg, data).loss)(params, key, batch)
 
-    program = jax.make_jaxpr(gradient)(params, data, key, batch)
+    program = jax.make_jaxpr(step)(params, cfg, data, key, batch)
     sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(params)]
     return Cost(sum(sizes), _operations(program.jaxpr))
 
