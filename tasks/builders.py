@@ -15,11 +15,12 @@ import numpy as np
 
 from tasks.base import SPLITS, MissingData
 from tasks.corpus import generate
+from tasks.info import BLOCK
 from tasks.integers import permutation
 
 Arrays = dict[str, np.ndarray]  # feature name -> values; leading axis: examples
 
-BLOCK = 1024  # bytes of text in one example
+
 _DOCUMENTED = ("argparse", "collections", "decimal", "email", "inspect", "json", "logging", "os")
 _ENOUGH_TEXT = 200_000  # bytes
 

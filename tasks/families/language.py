@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
-from tasks.builders import BLOCK
 from tasks.data import load
 from tasks.families.layers import affine, cross_entropy, dense
+from tasks.info import BLOCK
 from tasks.names import check_at_least, check_name
 from tasks.sampling import indices
 
