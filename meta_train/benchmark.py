@@ -1,5 +1,7 @@
 """How fast things run: medians, with compilation apart."""
 
+import resource
+import sys
 import time
 from typing import Any
 
@@ -40,7 +42,14 @@ def meta(config: Config, source: str = "config") -> dict[str, Any]:
         "meta_steps": len(times),
         "devices": config.parallel.devices,
         "backend": config.parallel.backend,
+        "peak_memory_mib": peak_memory(),
     }
+
+
+def peak_memory() -> float:
+    """The most memory this process held, in MiB."""
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def step() -> dict[str, Any]:

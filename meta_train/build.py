@@ -8,7 +8,7 @@ import jax
 from learned_opt import io
 from learned_opt.base import Theta
 from learned_opt.naming import check_name
-from meta_train.config import Config
+from meta_train.config import Config, families
 from meta_train.config_errors import ConfigError, Problem
 from meta_train.evaluate import selection_score
 from meta_train.learner import GradientLearner
@@ -17,12 +17,27 @@ from meta_train.unroll import Episodes
 from tasks.base import TaskMix
 
 
-def build_tasks(config: Config) -> TaskMix:
-    """The families of a run and their weights."""
-    return TaskMix(
-        tuple(block.build() for block in config.tasks),
-        tuple(block.weight for block in config.tasks),
-    )
+def build_tasks(config: Config, source: str = "config") -> TaskMix:
+    """The families of a run and their weights; a sampled block's weight is shared by its tasks.
+
+    Raises ConfigError for every task that costs more than the limit.
+    """
+    limit = config.limit.build()
+    found, weights, problems = [], [], []
+    for i, block in enumerate(config.tasks):
+        try:
+            drawn = families(block, limit)
+        except ValueError as error:
+            problems.append(Problem(("tasks", i), str(error)))
+            continue
+        for family in drawn:
+            if excess := limit.excess(family):
+                problems.append(Problem(("tasks", i), excess))
+            found.append(family)
+            weights.append(block.weight / len(drawn))
+    if problems:
+        raise ConfigError(source, problems)
+    return TaskMix(tuple(found), tuple(weights))
 
 
 def build_learner(config: Config, source: str = "config") -> GradientLearner:
@@ -33,9 +48,9 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
     """
     optimizer = config.optimizer.build()
     objective, horizons = config.objective.build(), config.horizon.build()
-    distribution = build_tasks(config)
+    mix = build_tasks(config, source)
     estimators, problems = [], []
-    for family in distribution.families:
+    for family in mix.families:
         episodes = Episodes(family, optimizer, horizons, config.measure)
         try:
             estimators.append(config.estimator.build(episodes=episodes, objective=objective))
@@ -50,7 +65,7 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
     return GradientLearner(
         optimizer=optimizer,
         estimators=tuple(estimators),
-        weights=distribution.weights,
+        weights=mix.weights,
         num_tasks=config.num_tasks,
         meta_optimizer=config.meta_optimizer.build().transformation(config.steps),
         ema=config.ema,

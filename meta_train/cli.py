@@ -210,20 +210,47 @@ def show_list(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    if args.what == "meta":
-        args.config = args.overrides.pop(0) if args.overrides else "quickstart"
-        config, source = _load_config(args)
-        from meta_train import benchmark
+    return {"meta": _bench_meta, "step": _bench_step, "tasks": _bench_tasks}[args.what](args)
 
-        found = benchmark.meta(config, source)
-    elif args.overrides:
+
+def _bench_meta(args: argparse.Namespace) -> int:
+    args.config = args.overrides.pop(0) if args.overrides else "quickstart"
+    config, source = _load_config(args)
+    from meta_train import benchmark
+
+    return _show_measured(benchmark.meta(config, source), args.json)
+
+
+def _bench_step(args: argparse.Namespace) -> int:
+    if args.overrides:
         raise UsageError(f"bench step takes no arguments, not {args.overrides[0]!r}")
-    else:
-        start_jax()
-        from meta_train import benchmark
+    start_jax()
+    from meta_train import benchmark
 
-        found = benchmark.step()
+    return _show_measured(benchmark.step(), args.json)
+
+
+def _bench_tasks(args: argparse.Namespace) -> int:
+    start_jax()
+    from meta_train import benchmark_tasks
+    from meta_train.benchmark import peak_memory
+
+    with _usage():
+        rows = []
+        for row in benchmark_tasks.tasks(args.overrides):
+            rows.append(row)
+            if not args.json:
+                print(benchmark_tasks.line(row), flush=True)
+    memory = peak_memory()
     if args.json:
+        print(json.dumps({"tasks": rows, "peak_memory_mib": memory}))
+    else:
+        print(f"peak memory: {memory:,.0f} MiB")
+    return 0
+
+
+def _show_measured(found: dict[str, Any], as_json: bool) -> int:
+    if as_json:
         print(json.dumps(found))
     else:
         for name, value in found.items():
@@ -322,10 +349,13 @@ def _add_more(add: Any, commands: Any) -> None:
     command.add_argument("what", choices=("optimizers", "pretrained", "suites", "tasks"))
     command.add_argument("--json", action="store_true", help="for scripts")
 
-    command = add("bench", bench, "measure speed: of meta-training, or of one update")
-    command.add_argument("what", choices=("meta", "step"))
+    command = add("bench", bench, "measure speed: of meta-training, of one update, of tasks")
+    command.add_argument("what", choices=("meta", "step", "tasks"))
     command.add_argument(
-        "overrides", metavar="CONFIG key=value", nargs="*", help="for meta (default: quickstart)"
+        "overrides",
+        metavar="CONFIG key=value | KIND",
+        nargs="*",
+        help="for meta (default: quickstart); for tasks (default: every kind)",
     )
     command.add_argument("--json", action="store_true", help="for scripts")
 

@@ -17,6 +17,9 @@ from meta_train.meta_optimizers import META_OPTIMIZERS
 from meta_train.objectives import OBJECTIVES
 from meta_train.overrides import apply
 from meta_train.schema import Described, Model, union, with_preset
+from tasks.base import TaskFamily
+from tasks.cost import Limit
+from tasks.distributions.sampled import Sampled
 from tasks.names import check_label
 from tasks.registry import FAMILIES
 
@@ -30,6 +33,18 @@ class Weighted(Described):
     """A task family and its share in the meta-gradient."""
 
     weight: float = Field(default=1.0, gt=0.0, description="share in the meta-gradient, above 0")
+
+
+class CostLimit(Model):
+    """The most a task may cost: sampled ones are drawn anew until they are within it."""
+
+    parameters: AtLeastOne | None = Field(default=None, description="numbers that are trained")
+    operations: AtLeastOne | None = Field(
+        default=None, description="floating-point operations of one loss and its gradient"
+    )
+
+    def build(self) -> Limit:
+        return Limit(self.parameters, self.operations)
 
 
 class Parallel(Model):
@@ -87,9 +102,10 @@ class Config(Model):
         description="the rule whose weights are trained; keys beside the preset replace its choices"
     )
     tasks: Annotated[
-        tuple[union(FAMILIES, Weighted), ...],  # pyright: ignore[reportInvalidTypeForm]
+        tuple[union({**FAMILIES, "sampled": Sampled}, Weighted), ...],  # pyright: ignore[reportInvalidTypeForm]
         Field(min_length=1, description="the task families, each with its weight"),
     ]
+    limit: CostLimit = Field(default=CostLimit(), description="cost of a task")
     horizon: union(HORIZONS) = Field(  # pyright: ignore[reportInvalidTypeForm]
         description="number of steps of an inner training run"
     )
@@ -190,14 +206,22 @@ def _check(config: Config) -> Iterator[Problem]:
     seen: dict[str, int] = {}
     for i, block in enumerate(config.tasks):
         try:
-            name = block.build().name
-            check_label("name", name)
+            names = [family.name for family in families(block)]
+            for name in names:
+                check_label("name", name)
         except ValueError as error:
             yield _problem(("tasks", i), error, block)
             continue
-        if name in seen:
-            yield Problem(("tasks", i), f"the same name, {name!r}, as tasks.{seen[name]}")
-        seen[name] = i
+        for name in names:
+            if name in seen:
+                yield Problem(("tasks", i), f"the same name, {name!r}, as tasks.{seen[name]}")
+            seen[name] = i
+
+
+def families(block: Weighted, limit: Limit | None = None) -> tuple[TaskFamily, ...]:
+    """The families that a block of `tasks` stands for; a limit applies to sampled ones."""
+    built = block.build()
+    return built.families(limit) if isinstance(built, Sampled) else (built,)
 
 
 def _problem(path: tuple[str | int, ...], error: ValueError, block: Model) -> Problem:

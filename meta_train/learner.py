@@ -90,9 +90,14 @@ class GradientLearner:
         return self.num_tasks * sum(estimator.inner_steps for estimator in self.estimators)
 
     def load(self) -> tuple[Data, ...]:
-        """Every family's arrays, on every device. Raises MissingData."""
+        """Every family's arrays, on every device; what families share lies there once.
+
+        Raises MissingData.
+        """
         data = tuple(estimator.episodes.family.load() for estimator in self.estimators)
-        return self.parallel.replicate(jax.tree.map(jnp.asarray, data))
+        arrays = {id(leaf): leaf for leaf in jax.tree.leaves(data)}
+        placed = self.parallel.replicate({name: jnp.asarray(x) for name, x in arrays.items()})
+        return jax.tree.map(lambda leaf: placed[id(leaf)], data)
 
     def init(
         self, key: PRNGKeyArray, data: tuple[Data, ...], theta: Theta | None = None

@@ -17,6 +17,7 @@ from meta_train.horizons import Fixed, LogUniform
 from meta_train.learner import GradientLearner
 from meta_train.objectives import MeanLoss
 from meta_train.unroll import Episodes
+from tasks.families.mlp import MLPClassifier
 
 
 def learner(*estimators, weights=None, **settings):
@@ -121,6 +122,21 @@ def test_steps_compile_once():
     assert int(state.step) == 4
 
 
+def test_families_on_one_dataset_share_its_arrays():
+    estimators = [
+        TruncatedBackprop(
+            Episodes(MLPClassifier(widths=(4,), name=name), Descent(), Fixed(4)),
+            MeanLoss(),
+            length=4,
+        )
+        for name in ("one", "two")
+    ]
+    one, two = learner(*estimators).load()
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        assert a is b
+    assert one["train"]["image"].dtype == jnp.uint8
+
+
 def test_tasks_must_divide_over_devices():
     from meta_train.parallel import Parallel
 
@@ -142,6 +158,7 @@ from meta_train.learner import GradientLearner
 from meta_train.objectives import LogLoss
 from meta_train.parallel import Parallel
 from meta_train.unroll import Episodes
+from tasks.families.mlp import MLPClassifier
 
 rule = Descent()
 pes = PES(Episodes(NoisyLine(), rule, LogUniform(5, 9)), LogLoss(), length=5)
