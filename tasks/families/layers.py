@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +14,67 @@ from tasks.base import Params
 from tasks.builders import Arrays
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "celu": jax.nn.celu,
+    "cos": jnp.cos,
     "elu": jax.nn.elu,
     "gelu": jax.nn.gelu,
+    "leaky_relu_10": partial(jax.nn.leaky_relu, negative_slope=0.1),
+    "leaky_relu_20": partial(jax.nn.leaky_relu, negative_slope=0.2),
+    "leaky_relu_40": partial(jax.nn.leaky_relu, negative_slope=0.4),
     "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "selu": jax.nn.selu,
     "sigmoid": jax.nn.sigmoid,
     "silu": jax.nn.silu,
+    "sin": jnp.sin,
+    "softplus": jax.nn.softplus,
     "tanh": jnp.tanh,
 }
 
+Shape = tuple[int, ...]
 
-def dense(key: PRNGKeyArray, inputs: int, outputs: int, scale: float | Array = 1.0) -> Params:
-    """Weights N(0, scale^2 / inputs) of shape (inputs, outputs) and a zero bias."""
-    weight = jax.random.normal(key, (inputs, outputs)) * (scale / math.sqrt(inputs))
+
+def _by_inputs(key: PRNGKeyArray, shape: Shape) -> Array:
+    return jax.random.normal(key, shape) * (1 / math.sqrt(math.prod(shape[:-1])))
+
+
+def _uniform(key: PRNGKeyArray, shape: Shape) -> Array:
+    return jax.random.uniform(key, shape, minval=-0.1, maxval=0.1)
+
+
+# Weights of shape (..., inputs, outputs). by_inputs: N(0, 1 / inputs). uniform, normal and
+# truncated_normal do not look at the shape: within 0.1 of 0; standard deviation 0.1; the same, cut
+# at 0.2.
+INITIALIZERS: dict[str, Callable[[PRNGKeyArray, Shape], Array]] = {
+    "by_inputs": _by_inputs,
+    "glorot_normal": jax.nn.initializers.glorot_normal(),
+    "glorot_uniform": jax.nn.initializers.glorot_uniform(),
+    "he_normal": jax.nn.initializers.he_normal(),
+    "he_uniform": jax.nn.initializers.he_uniform(),
+    "lecun_normal": jax.nn.initializers.lecun_normal(),
+    "normal": jax.nn.initializers.normal(0.1),
+    "orthogonal": jax.nn.initializers.orthogonal(),
+    "truncated_normal": jax.nn.initializers.truncated_normal(0.1),
+    "uniform": _uniform,
+}
+
+
+def initial(
+    key: PRNGKeyArray, shape: Shape, scale: float | Array = 1.0, initializer: str = "by_inputs"
+) -> Array:
+    """`scale` times weights of a key of INITIALIZERS, float32."""
+    return INITIALIZERS[initializer](key, shape) * scale
+
+
+def dense(
+    key: PRNGKeyArray,
+    inputs: int,
+    outputs: int,
+    scale: float | Array = 1.0,
+    initializer: str = "by_inputs",
+) -> Params:
+    """Weights of shape (inputs, outputs), as `initial` draws them, and a zero bias."""
+    weight = initial(key, (inputs, outputs), scale, initializer)
     return {"weight": weight, "bias": jnp.zeros(outputs)}
 
 
@@ -38,17 +88,35 @@ def normalise(x: Float[Array, "*n width"]) -> Float[Array, "*n width"]:
     return centred * jax.lax.rsqrt(jnp.mean(centred**2, -1, keepdims=True) + 1e-5)
 
 
-def mlp_init(key: PRNGKeyArray, sizes: tuple[int, ...], scale: float | Array = 1.0) -> Params:
+def mlp_init(
+    key: PRNGKeyArray,
+    sizes: tuple[int, ...],
+    scale: float | Array = 1.0,
+    initializer: str = "by_inputs",
+) -> Params:
     """Dense layers between consecutive `sizes`, as {"layer0": ..., "layer1": ...}."""
     keys = jax.random.split(key, len(sizes) - 1)
     pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
-    return {f"layer{i}": dense(k, n, m, scale) for i, (k, n, m) in enumerate(pairs)}
+    return {f"layer{i}": dense(k, n, m, scale, initializer) for i, (k, n, m) in enumerate(pairs)}
+
+
+def dropout(key: PRNGKeyArray, x: Float[Array, "*n"], rate: float) -> Float[Array, "*n"]:
+    """Zero with probability `rate`, else x / (1 - rate)."""
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0)
 
 
 def mlp_apply(
-    params: Params, x: Float[Array, "*n inputs"], activation: str
+    params: Params,
+    x: Float[Array, "*n inputs"],
+    activation: str,
+    rate: float = 0.0,
+    key: PRNGKeyArray | None = None,
 ) -> Float[Array, "*n outputs"]:
-    """The layers in turn, activated in between; one with "gain" and "offset" is normalised too."""
+    """The layers in turn, activated in between; one with "gain" and "offset" is normalised too.
+
+    rate: of dropout after each activation, drawn from the key where it is above 0.
+    """
     last = len(params) - 1
     for i in range(last):
         layer = params[f"layer{i}"]
@@ -56,6 +124,8 @@ def mlp_apply(
         if "gain" in layer:
             x = normalise(x) * layer["gain"] + layer["offset"]
         x = ACTIVATIONS[activation](x)
+        if rate and key is not None:
+            x = dropout(jax.random.fold_in(key, i), x, rate)
     return affine(params[f"layer{last}"], x)
 
 
@@ -85,7 +155,32 @@ def squared_hinge(
     return jnp.mean(jnp.sum(jax.nn.relu(1 - sign * logits) ** 2, -1))
 
 
-LOSSES = {"cross_entropy": cross_entropy, "squared_hinge": squared_hinge}
+def _errors(logits: Array, label: Array) -> Array:
+    return logits - jax.nn.one_hot(label, logits.shape[-1])
+
+
+def mse(logits: Float[Array, "*n classes"], label: Integer[Array, "*n"]) -> Float[Array, ""]:
+    """Mean squared difference from the one-hot labels."""
+    return jnp.mean(_errors(logits, label) ** 2)
+
+
+def mae(logits: Float[Array, "*n classes"], label: Integer[Array, "*n"]) -> Float[Array, ""]:
+    """Mean absolute difference from the one-hot labels."""
+    return jnp.mean(jnp.abs(_errors(logits, label)))
+
+
+def huber(logits: Float[Array, "*n classes"], label: Integer[Array, "*n"]) -> Float[Array, ""]:
+    """Mean of e^2 / 2 where |e| <= 1, else |e| - 1/2, of differences e from one-hot labels."""
+    return jnp.mean(optax.huber_loss(_errors(logits, label)))
+
+
+LOSSES = {
+    "cross_entropy": cross_entropy,
+    "huber": huber,
+    "mae": mae,
+    "mse": mse,
+    "squared_hinge": squared_hinge,
+}
 
 
 def pixels(image: Array, size: int) -> Float[Array, "*n size size"]:
