@@ -50,3 +50,13 @@ def check_dataset(dataset: str, kind: Literal["image", "table", "text"]) -> None
     if info(dataset).kind != kind:
         allowed = (name for name, about in INFO.items() if about.kind == kind)
         check_name("dataset", dataset, allowed)
+
+
+def check_classes(dataset: str) -> None:
+    """Raises ValueError unless examples of the dataset have labels of two classes or more."""
+    classes = info(dataset).classes
+    if classes < 2:
+        raise ValueError(
+            f"dataset: {dataset} is not allowed; a classifier needs two classes or more and it has "
+            f"{classes}"
+        )

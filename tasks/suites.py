@@ -32,7 +32,7 @@ _BREAST_CANCER = MLPClassifier(
 )
 _AUTOENCODER = DenoisingAutoencoder(widths=(32, 12, 32), name="digits_autoencoder")
 _LAYER_NORM = MLPClassifier(
-    widths=(32, 32, 32), activation="silu", layer_norm=True, name="digits_layer_norm"
+    widths=(32, 32, 32), activation="silu", norm="layer", name="digits_layer_norm"
 )
 _CNN = CNNClassifier(channels=(16, 24), stride=2, groups=4, activation="silu", name="digits_cnn")
 _LSTM = LanguageModel(cell="lstm", dataset="corpus", embed=16, hidden=32, name="corpus_lstm")

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
 from tasks.data import load
-from tasks.families.layers import ACTIVATIONS, cross_entropy, pixels
+from tasks.families.images import pixels
+from tasks.families.layers import ACTIVATIONS, cross_entropy
 from tasks.names import check_at_least, check_name
 from tasks.sampling import first, minibatch
 
@@ -43,8 +44,7 @@ class _Network(nn.Module):
     activation: str
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n height width"]) -> Float[Array, "n classes"]:
-        x = x[..., None]
+    def __call__(self, x: Float[Array, "n height width channels"]) -> Float[Array, "n classes"]:
         for channels in self.channels:
             x = nn.Dense(channels)(patches(x, self.stride))
             if self.groups:
@@ -95,14 +95,14 @@ class CNNClassifier:
         network = _Network(self.channels, self.stride, self.groups, self.activation)
 
         def init(key: PRNGKeyArray) -> Params:
-            return network.init(key, jnp.zeros((1, 8, 8)))["params"]
+            return network.init(key, jnp.zeros((1, 8, 8, 1)))["params"]
 
         def batch(key: PRNGKeyArray, split: Split) -> Batch:
             return minibatch(key, self.batch_size, data[split])
 
         def loss(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
             del key
-            logits = network.apply({"params": params}, pixels(batch["image"], 8))
+            logits = network.apply({"params": params}, pixels(batch["image"], self.dataset))
             return cross_entropy(jnp.asarray(logits), batch["label"])
 
         return Task(init, batch, lambda split: first(WHOLE, data[split]), loss, lower_bound=0.0)

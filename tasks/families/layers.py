@@ -21,6 +21,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "leaky_relu_10": partial(jax.nn.leaky_relu, negative_slope=0.1),
     "leaky_relu_20": partial(jax.nn.leaky_relu, negative_slope=0.2),
     "leaky_relu_40": partial(jax.nn.leaky_relu, negative_slope=0.4),
+    "mish": jax.nn.mish,
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
     "selu": jax.nn.selu,
@@ -106,6 +107,12 @@ def dropout(key: PRNGKeyArray, x: Float[Array, "*n"], rate: float) -> Float[Arra
     return jnp.where(kept, x / (1 - rate), 0)
 
 
+def check_dropout(rate: float) -> None:
+    """Raises ValueError unless 0 <= rate < 1."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: {rate} is not allowed; it must be at least 0 and below 1")
+
+
 def mlp_apply(
     params: Params,
     x: Float[Array, "*n inputs"],
@@ -181,16 +188,6 @@ LOSSES = {
     "mse": mse,
     "squared_hinge": squared_hinge,
 }
-
-
-def pixels(image: Array, size: int) -> Float[Array, "*n size size"]:
-    """Bytes 0 .. 16 of 8x8 images as numbers 0 .. 1; size 4 takes means of 2x2 pixels."""
-    *n, height, width = image.shape
-    values = image.astype(jnp.float32) / 16
-    if size == height:
-        return values
-    blocks = values.reshape(*n, size, height // size, size, width // size)
-    return jnp.mean(blocks, axis=(-3, -1))
 
 
 def standardise(parts: dict[str, Arrays]) -> dict[str, Arrays]:

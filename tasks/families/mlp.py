@@ -10,25 +10,26 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tasks.base import SPLITS, Batch, Cfg, Data, Params, Split, Task
 from tasks.data import load
+from tasks.families import dynamics
+from tasks.families.images import check_images, image_shape, pixels
 from tasks.families.layers import (
     ACTIVATIONS,
+    INITIALIZERS,
     LOSSES,
     affine,
+    check_dropout,
     cross_entropy,
     dense,
     mlp_apply,
     mlp_init,
-    pixels,
     standardise,
     with_layer_norm,
 )
+from tasks.info import check_classes, check_dataset, info
 from tasks.names import check_at_least, check_name, check_range
 from tasks.sampling import first, indices, log_uniform, minibatch
 
 WHOLE = 512  # examples that stand for a whole split
-
-# name -> (inputs at full size, classes)
-_SHAPES = {"digits": (64, 10), "wine": (13, 3), "breast_cancer": (30, 2)}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class SoftmaxRegression:
     separation is log-uniform within its bounds, so some tasks can be solved and some cannot.
     """
 
+    loss: ClassVar[str] = "cross_entropy"
     dim: int = 10
     classes: int = 5
     batch_size: int = 32
@@ -88,63 +90,90 @@ class SoftmaxRegression:
 
 @dataclass(frozen=True)
 class MLPClassifier:
-    """A classifier of digits or of table rows with hidden layers of the given widths.
+    """A classifier of images or of table rows with hidden layers of the given widths.
 
-    dataset: digits, wine or breast_cancer (table features are standardised). image_size: 8, or 4
-    for means of 2x2 pixels; digits only. loss: a key of LOSSES. initial_scale: bounds of the
-    log-uniform factor on the starting weights, N(0, 1 / inputs) before it.
+    dataset: of images, or a table with labels, whose features are standardised. image_size: to
+    which images are shrunk by averaging, null for none. centre: pixels lie in -1 .. 1 instead of
+    0 .. 1. initializer: a key of INITIALIZERS. norm: none or layer, before each activation.
+    dropout: the rate after each, whenever the loss is taken. loss: a key of LOSSES.
+
+    Bounds of what differs between tasks: initial_scale, a factor on the starting weights
+    (log-uniform); label_noise, the share of training examples with a random label; subset, the
+    share of the training examples there is (both uniform).
     """
 
     dataset: str = "digits"
     widths: tuple[int, ...] = (16,)
     activation: str = "relu"
-    image_size: int = 8
-    layer_norm: bool = False
+    image_size: int | None = None
+    centre: bool = False
+    initializer: str = "by_inputs"
+    norm: str = "none"
+    dropout: float = 0.0
     loss: str = "cross_entropy"
     batch_size: int = 32
     initial_scale: tuple[float, float] = (1.0, 1.0)
+    label_noise: tuple[float, float] = (0.0, 0.0)
+    subset: tuple[float, float] = (1.0, 1.0)
     name: str = "mlp_classifier"
 
     def __post_init__(self):
-        check_name("dataset", self.dataset, _SHAPES)
+        if info(self.dataset).kind == "image":
+            check_images(self.dataset, self.image_size)
+        else:
+            check_dataset(self.dataset, "table")
+            if self.image_size is not None or self.centre:
+                field = "centre" if self.image_size is None else "image_size"
+                raise ValueError(
+                    f"{field}: {getattr(self, field)} is not allowed; {self.dataset} has no images"
+                )
+        check_classes(self.dataset)
         check_name("activation", self.activation, ACTIVATIONS)
+        check_name("initializer", self.initializer, INITIALIZERS)
+        check_name("norm", self.norm, ("none", "layer"))
         check_name("loss", self.loss, LOSSES)
         check_at_least(1, batch_size=self.batch_size, widths=min(self.widths, default=1))
-        check_range("initial_scale", self.initial_scale)
-        if self.image_size not in (4, 8):
-            raise ValueError(f"image_size: {self.image_size} is not allowed; it must be 4 or 8")
+        check_dropout(self.dropout)
+        dynamics.check_bounds(self.initial_scale, self.label_noise, self.subset)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        inputs, classes = _SHAPES[self.dataset]
-        if self.dataset == "digits":
-            inputs = self.image_size**2
-        return (inputs, *self.widths, classes)
+        about = info(self.dataset)
+        shape = about.shape
+        if about.kind == "image":
+            shape = image_shape(self.dataset, self.image_size)
+        return (math.prod(shape), *self.widths, about.classes)
 
     def load(self) -> Data:
         parts = load(self.dataset)
-        return parts if self.dataset == "digits" else standardise(parts)
+        return standardise(parts) if info(self.dataset).kind == "table" else parts
 
     def sample(self, key: PRNGKeyArray) -> Cfg:
-        return {"scale": log_uniform(key, self.initial_scale)}
+        return dynamics.draw(key, self.initial_scale, self.label_noise, self.subset)
 
     def task(self, cfg: Cfg, data: Data) -> Task:
+        classes = info(self.dataset).classes
+
         def init(key: PRNGKeyArray) -> Params:
-            params = mlp_init(key, self.sizes, cfg["scale"])
-            return with_layer_norm(params) if self.layer_norm else params
+            params = mlp_init(key, self.sizes, cfg.scale, self.initializer)
+            return with_layer_norm(params) if self.norm == "layer" else params
 
         def batch(key: PRNGKeyArray, split: Split) -> Batch:
-            return minibatch(key, self.batch_size, data[split])
+            return dynamics.minibatch(key, self.batch_size, data, split, cfg, classes)
+
+        def whole(split: Split) -> Batch:
+            return dynamics.whole(WHOLE, data, split, cfg, classes)
 
         def loss(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
-            del key
-            if self.dataset == "digits":
-                x = pixels(batch["image"], self.image_size).reshape(-1, self.sizes[0])
+            if info(self.dataset).kind == "image":
+                x = pixels(batch["image"], self.dataset, self.image_size, self.centre)
+                x = x.reshape(-1, self.sizes[0])
             else:
                 x = batch["features"]
-            return LOSSES[self.loss](mlp_apply(params, x, self.activation), batch["label"])
+            logits = mlp_apply(params, x, self.activation, self.dropout, key)
+            return LOSSES[self.loss](logits, batch["label"])
 
-        return Task(init, batch, lambda split: first(WHOLE, data[split]), loss, lower_bound=0.0)
+        return Task(init, batch, whole, loss, lower_bound=0.0)
 
 
 @dataclass(frozen=True)
@@ -156,6 +185,7 @@ class DenoisingAutoencoder:
     """
 
     dataset: ClassVar[str] = "digits"
+    loss: ClassVar[str] = "mse"
     widths: tuple[int, ...] = (32, 12, 32)
     activation: str = "tanh"
     noise: float = 0.3
@@ -181,7 +211,7 @@ class DenoisingAutoencoder:
             return minibatch(key, self.batch_size, data[split])
 
         def loss(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
-            clean = pixels(batch["image"], 8).reshape(-1, 64)
+            clean = pixels(batch["image"], self.dataset).reshape(-1, 64)
             noisy = clean + self.noise * jax.random.normal(key, clean.shape)
             return jnp.mean((mlp_apply(params, noisy, self.activation) - clean) ** 2)
 

@@ -6,13 +6,13 @@ import pytest
 from tasks import data
 from tasks.base import SPLITS
 from tasks.families.cnn import CNNClassifier, patches
+from tasks.families.dynamics import Variation
 from tasks.families.language import ALPHABET, CELLS, SYMBOLS, LanguageModel, fold, windows
 from tasks.families.layers import (
     affine,
     cross_entropy,
     mlp_apply,
     mlp_init,
-    pixels,
     squared_hinge,
     standardise,
     with_layer_norm,
@@ -35,7 +35,7 @@ def size(family):
         (SoftmaxRegression(), 10 * 5 + 5),
         (MLPClassifier(), 64 * 16 + 16 + 16 * 10 + 10),
         (MLPClassifier(image_size=4, widths=()), 16 * 10 + 10),
-        (MLPClassifier(widths=(8, 8), layer_norm=True), 520 + 72 + 90 + 4 * 8),
+        (MLPClassifier(widths=(8, 8), norm="layer"), 520 + 72 + 90 + 4 * 8),
         (CNNClassifier(channels=(4, 6), groups=2), 36 + 4 + 216 + 6 + 2 * 10 + 60 + 10),
         (LanguageModel(), SYMBOLS * 8 + 8 * 24 + 24 * 24 + 24 + 24 * SYMBOLS + SYMBOLS),
     ],
@@ -56,14 +56,6 @@ def test_losses_against_their_definitions():
     sign = np.where(np.arange(3) == label[:, None], 1, -1)
     hinge = (np.maximum(0, 1 - sign * logits) ** 2).sum(1).mean()
     np.testing.assert_allclose(squared_hinge(jnp.array(logits), jnp.array(label)), hinge, rtol=1e-5)
-
-
-def test_pixels_are_scaled_and_averaged_in_twos():
-    image = np.random.default_rng(0).integers(0, 17, (5, 8, 8)).astype(np.uint8)
-    np.testing.assert_allclose(pixels(jnp.array(image), 8), image / 16, rtol=1e-6)
-    small = pixels(jnp.array(image), 4)
-    assert small.shape == (5, 4, 4)
-    np.testing.assert_allclose(small[2, 1, 3], image[2, 2:4, 6:8].mean() / 16, rtol=1e-6)
 
 
 def test_mlp_with_layer_norm_against_numpy():
@@ -91,11 +83,13 @@ def test_features_are_standardised_by_the_train_split():
 def test_initial_scale_multiplies_the_starting_weights():
     family = MLPClassifier(initial_scale=(0.1, 10.0))
     keys = jax.random.split(jax.random.key(0), 500)
-    scale = np.asarray(jax.jit(jax.vmap(family.sample))(keys)["scale"])
+    scale = np.asarray(jax.jit(jax.vmap(family.sample))(keys).scale)
     assert 0.1 <= scale.min() < 0.15 and 7 < scale.max() <= 10
     np.testing.assert_allclose(np.median(np.log10(scale)), 0, atol=0.15)
     one, two = (
-        family.task({"scale": jnp.float32(s)}, None).init(jax.random.key(1))["layer0"]["weight"]
+        family.task(Variation(jnp.float32(s), None, None), None).init(jax.random.key(1))["layer0"][
+            "weight"
+        ]
         for s in (1, 2)
     )
     np.testing.assert_allclose(two, 2 * one, rtol=1e-6)
@@ -213,7 +207,17 @@ def test_recurrent_loss_against_a_loop_in_numpy(cell):
             "dataset: .*; did you mean digits",
         ),
         (lambda: MLPClassifier(activation="rellu"), "did you mean relu"),
-        (lambda: MLPClassifier(image_size=5), "image_size: 5 is not allowed"),
+        (lambda: MLPClassifier(image_size=9), "image_size: 9 is not allowed; .* must be 1 to 8"),
+        (lambda: MLPClassifier(dataset="wine", image_size=4), "image_size: 4 .* has no images"),
+        (lambda: MLPClassifier(dataset="wine", centre=True), "centre: True .* has no images"),
+        (lambda: MLPClassifier(dataset="diabetes"), "dataset: diabetes .* two classes"),
+        (lambda: MLPClassifier(dataset="corpus"), "dataset: unknown name 'corpus'"),
+        (lambda: MLPClassifier(norm="batch"), "norm: unknown name"),
+        (lambda: MLPClassifier(initializer="he_norm"), "did you mean he_normal"),
+        (lambda: MLPClassifier(dropout=1.0), "dropout: 1.0 is not allowed"),
+        (lambda: MLPClassifier(loss="hubert"), "did you mean huber"),
+        (lambda: MLPClassifier(label_noise=(0.0, 2.0)), "label_noise"),
+        (lambda: MLPClassifier(subset=(0.0, 1.0)), "subset"),
         (lambda: MLPClassifier(widths=(3, 0)), "widths: 0 is not allowed"),
         (lambda: MLPClassifier(initial_scale=(2, 1)), "initial_scale: .* 0 < low <= high"),
         (lambda: CNNClassifier(channels=(6,), groups=4), "groups: 4 is not allowed"),
