@@ -1,36 +1,28 @@
-"""The datasets as tensorflow-datasets builders that need neither TensorFlow nor a network."""
+"""Splits datasets and writes them with tensorflow-datasets, but neither TensorFlow nor network."""
 
-import builtins
 import contextlib
 import functools
-import importlib
-import inspect
+import hashlib
 import io
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tasks.base import SPLITS, MissingData
-from tasks.corpus import generate
-from tasks.info import BLOCK
+from tasks.base import SPLITS
 from tasks.integers import permutation
 
 Arrays = dict[str, np.ndarray]  # feature name -> values; leading axis: examples
 
 
-_DOCUMENTED = ("argparse", "collections", "decimal", "email", "inspect", "json", "logging", "os")
-_ENOUGH_TEXT = 200_000  # bytes
-
-
 @dataclass(frozen=True)
 class Source:
-    """A dataset whose raw data is on every machine.
+    """A dataset this package writes to disk.
 
     version: rises when the prepared bytes change. features: the name, shape and dtype of each but
-    the label, which is one of `classes` (0: no label). arrays(): all examples in their own order.
+    the label, which is one of `classes` (0: no label). arrays(): all examples in their own order;
+    it raises MissingData where the raw data is not on this machine.
     """
 
     name: str
@@ -45,19 +37,44 @@ def split(arrays: Arrays) -> dict[str, Arrays]:
     """Four disjoint parts, 70/10/10/10 percent, of the examples in a fixed random order."""
     count = len(next(iter(arrays.values())))
     order = np.array(permutation(count, seed=count))
-    bounds = [0, count * 7 // 10, count * 8 // 10, count * 9 // 10, count]
+    return _cut(arrays, order, [0, count * 7 // 10, count * 8 // 10, count * 9 // 10, count])
+
+
+def split_train(train: Arrays, test: Arrays) -> dict[str, Arrays]:
+    """`train` cut 80/10/10 percent, and `test` as it is; both in an order fixed by their content.
+
+    So the parts are the same whichever files, in whichever order, the examples came from.
+    """
+    count = len(next(iter(train.values())))
+    parts = _cut(train, _by_content(train), [0, count * 8 // 10, count * 9 // 10, count])
+    return parts | _cut(test, _by_content(test), [0, len(next(iter(test.values())))], SPLITS[3:])
+
+
+def _by_content(arrays: Arrays) -> np.ndarray:
+    """The order of the SHA-256 of the examples: random, but the same wherever they come from."""
+    columns = [np.ascontiguousarray(arrays[feature]) for feature in sorted(arrays)]
+    digests = [
+        hashlib.sha256(b"".join(row.tobytes() for row in rows)).digest()
+        for rows in zip(*columns, strict=True)
+    ]
+    return np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
+
+
+def _cut(
+    arrays: Arrays, order: np.ndarray, bounds: list[int], names: tuple[str, ...] = SPLITS
+) -> dict[str, Arrays]:
     return {
         name: {feature: values[order[low:high]] for feature, values in arrays.items()}
-        for name, low, high in zip(SPLITS, bounds[:-1], bounds[1:], strict=True)
+        for name, low, high in zip(names, bounds[:-1], bounds[1:], strict=False)
     }
 
 
-def write(source: Source, folder: Path) -> Path:
-    """Prepares `source` under `folder` as array_record files; returns where they lie."""
+def write(source: Source, parts: dict[str, Arrays], folder: Path) -> Path:
+    """Prepares the four parts under `folder` as array_record files; returns where they lie."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    builder = _builder_class(source)(source.arrays(), data_dir=folder, file_format="array_record")
+    builder = _builder_class(source)(parts, data_dir=folder, file_format="array_record")
     with contextlib.redirect_stdout(io.StringIO()):  # it announces itself in bold
         builder.download_and_prepare(
             download_dir=folder / "downloads",
@@ -75,8 +92,8 @@ def _builder_class(source: Source) -> type:
         name = source.name
         VERSION = tfds.core.Version(source.version)
 
-        def __init__(self, arrays: Arrays, **options):
-            self.parts = split(arrays)
+        def __init__(self, parts: dict[str, Arrays], **options):
+            self.parts = parts
             super().__init__(**options)
 
         def _info(self) -> tfds.core.DatasetInfo:
@@ -103,109 +120,3 @@ def _builder_class(source: Source) -> type:
                 yield i, {feature: values[i] for feature, values in columns.items()}
 
     return Builder
-
-
-def _scikit_learn(loader: str) -> tuple[np.ndarray, np.ndarray]:
-    """The rows and the labels of one of the datasets that come with scikit-learn."""
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise MissingData(
-            "scikit-learn, which brings the raw data, is not installed; "
-            "get it with: pip install 'learned-opt[data]'"
-        ) from error
-    return getattr(datasets, loader)(return_X_y=True)
-
-
-def _digits() -> Arrays:
-    rows, label = _scikit_learn("load_digits")
-    return {"image": rows.reshape(-1, 8, 8).astype(np.uint8), "label": label.astype(np.int64)}
-
-
-def _wine() -> Arrays:
-    rows, label = _scikit_learn("load_wine")
-    return {"features": rows.astype(np.float32), "label": label.astype(np.int64)}
-
-
-def _breast_cancer() -> Arrays:
-    rows, label = _scikit_learn("load_breast_cancer")
-    return {"features": rows.astype(np.float32), "label": label.astype(np.int64)}
-
-
-def _blocks(text: bytes) -> Arrays:
-    """Whole blocks of text; the last, incomplete one is dropped."""
-    count = len(text) // BLOCK
-    return {"text": np.frombuffer(text, np.uint8, count * BLOCK).reshape(count, BLOCK)}
-
-
-def _documentation() -> Arrays:
-    """The language reference that help() shows, then docstrings where that is short or absent."""
-    try:
-        topics = importlib.import_module("pydoc_data.topics").topics
-    except ImportError:
-        topics = {}
-    text = "\n".join(topics[name] for name in sorted(topics))
-    if len(text) < _ENOUGH_TEXT:
-        text += "\n".join(_docstrings())
-    blocks = _blocks(text.encode())
-    if len(blocks["text"]) < 10:
-        raise MissingData(
-            "this Python came without its documentation: neither pydoc_data.topics nor docstrings; "
-            "use a complete installation and no -OO"
-        )
-    return blocks
-
-
-def _docstrings() -> Iterator[str]:
-    for module in (builtins, *map(importlib.import_module, _DOCUMENTED)):
-        for _, thing in sorted(inspect.getmembers(module), key=lambda member: member[0]):
-            for inner in (thing, *(vars(thing).values() if inspect.isclass(thing) else ())):
-                if isinstance(text := getattr(inner, "__doc__", None), str):
-                    yield text
-
-
-def _corpus() -> Arrays:
-    return _blocks(generate())
-
-
-_TEXT = (("text", ((BLOCK,), "uint8")),)
-SOURCES = (
-    Source(
-        "digits",
-        "1.0.0",
-        "1,797 handwritten digits as 8x8 images of values 0 .. 16, from scikit-learn.",
-        (("image", ((8, 8), "uint8")),),
-        _digits,
-        classes=10,
-    ),
-    Source(
-        "wine",
-        "1.0.0",
-        "13 chemical measurements of 178 wines of three growers, from scikit-learn.",
-        (("features", ((13,), "float32")),),
-        _wine,
-        classes=3,
-    ),
-    Source(
-        "breast_cancer",
-        "1.0.0",
-        "30 measurements of 569 tumours, malignant (0) or benign (1), from scikit-learn.",
-        (("features", ((30,), "float32")),),
-        _breast_cancer,
-        classes=2,
-    ),
-    Source(
-        "documentation",
-        ".".join(map(str, sys.version_info[:3])),  # every Python release has its own text
-        "The language reference that comes with this Python, as bytes. For training only.",
-        _TEXT,
-        _documentation,
-    ),
-    Source(
-        "corpus",
-        "1.0.0",
-        "English-like sentences from a small seeded grammar, as bytes.",
-        _TEXT,
-        _corpus,
-    ),
-)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tasks.base import SPLITS, MissingData
-from tasks.builders import SOURCES, Arrays, Source, write
+from tasks.builders import Arrays, Source, split, write
 from tasks.names import check_name
+from tasks.sources import SOURCES
 
-DATASETS: dict[str, Source] = {source.name: source for source in SOURCES}
+DATASETS: dict[str, Source] = SOURCES
 
 
 def default_folder() -> Path:
@@ -53,7 +54,7 @@ def prepare(name: str, folder: Path | str | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder) as scratch:
-            written = write(source, Path(scratch))
+            written = write(source, split(source.arrays()), Path(scratch))
             if damaged:
                 place.rename(Path(scratch) / "damaged")
             _publish(written, place)
