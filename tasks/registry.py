@@ -2,18 +2,59 @@
 
 from tasks.base import TaskFamily
 from tasks.families.cnn import CNNClassifier
+from tasks.families.conv_language import ConvLanguageModel
+from tasks.families.convex import Bowl, IsotropicQuadratic, Norm
+from tasks.families.functions_nd import FunctionND
 from tasks.families.language import LanguageModel
+from tasks.families.matmul import MatMulAlgorithm
+from tasks.families.mixer import MLPMixer
 from tasks.families.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
+from tasks.families.noisy_quadratics import NoisyQuadraticModel, RandomQuadratic
+from tasks.families.physics import PoissonNetwork
+from tasks.families.recommender import Recommender
+from tasks.families.residual_mlp import ResidualMLP
+from tasks.families.slow_problems import (
+    DependencyChain,
+    MinMaxWell,
+    OutwardSnake,
+    ProjectionQuadratic,
+    SumOfQuadratics,
+)
 from tasks.families.synthetic import Function2D, MatrixFactorisation, Quadratic, StyblinskiTang
+from tasks.families.two_classes import (
+    LogisticRegression,
+    RandomMLPClassifier,
+    SparseSoftmaxRegression,
+)
 
 FAMILIES: dict[str, type[TaskFamily]] = {
+    "bowl": Bowl,
     "cnn_classifier": CNNClassifier,
+    "conv_language_model": ConvLanguageModel,
     "denoising_autoencoder": DenoisingAutoencoder,
+    "dependency_chain": DependencyChain,
     "function_2d": Function2D,
+    "function_nd": FunctionND,
+    "isotropic_quadratic": IsotropicQuadratic,
     "language_model": LanguageModel,
+    "logistic_regression": LogisticRegression,
+    "matmul_algorithm": MatMulAlgorithm,
     "matrix_factorisation": MatrixFactorisation,
+    "min_max_well": MinMaxWell,
     "mlp_classifier": MLPClassifier,
+    "mlp_mixer": MLPMixer,
+    "noisy_quadratic_model": NoisyQuadraticModel,
+    "norm": Norm,
+    "outward_snake": OutwardSnake,
+    "poisson_network": PoissonNetwork,
+    "projection_quadratic": ProjectionQuadratic,
     "quadratic": Quadratic,
+    "random_mlp_classifier": RandomMLPClassifier,
+    "random_quadratic": RandomQuadratic,
+    "recommender": Recommender,
+    "residual_mlp": ResidualMLP,
     "softmax_regression": SoftmaxRegression,
+    "sparse_softmax_regression": SparseSoftmaxRegression,
     "styblinski_tang": StyblinskiTang,
+    "sum_of_quadratics": SumOfQuadratics,
 }
