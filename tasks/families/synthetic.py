@@ -17,6 +17,8 @@ from tasks.sampling import task_key
 
 def gradient_noise(stdev: float) -> optax.GradientTransformation:
     """Adds N(0, stdev^2) to every gradient entry at every step; its update reads `key=`."""
+    if stdev == 0:
+        return optax.identity()
 
     def init(params: Params) -> optax.EmptyState:
         del params
@@ -35,10 +37,10 @@ def gradient_noise(stdev: float) -> optax.GradientTransformation:
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def _objective(
+def objective(
     init: Callable[[PRNGKeyArray], Params],
     value: Callable[[Params], Float[Array, ""]],
-    lower_bound: float,
+    lower_bound: float | None,
     noise: float = 0.0,
 ) -> Task:
     """A task without data: every batch is empty and every split the same."""
@@ -51,8 +53,7 @@ def _objective(
         del key, batch
         return value(params)
 
-    gradient = gradient_noise(noise) if noise else optax.identity()
-    return Task(init, batch, lambda split: (), loss, lower_bound, gradient)
+    return Task(init, batch, lambda split: (), loss, lower_bound, gradient_noise(noise))
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Quadratic:
         def value(x: Params) -> Float[Array, ""]:
             return 0.5 * jnp.sum((cfg["matrix"] @ x - cfg["target"]) ** 2)
 
-        return _objective(
+        return objective(
             lambda key: jax.random.normal(key, (self.dim,)), value, 0.0, noise=self.noise
         )
 
@@ -96,12 +97,12 @@ class Quadratic:
 class Plane(NamedTuple):
     """A function of (x, y), the box its starts are drawn from and a floor just below its minimum.
 
-    Without a box the start is standard normal.
+    Without a box the start is standard normal; without a floor the function falls forever.
     """
 
     value: Callable[[Array, Array], Float[Array, ""]]
     box: tuple[tuple[float, float], tuple[float, float]] | None
-    floor: float
+    floor: float | None
 
 
 def _rosenbrock(x, y):
@@ -153,6 +154,10 @@ def _michalewicz(x, y):
     return 2 - first - second
 
 
+def _saddle(x, y):
+    return x**2 - y**2
+
+
 def _square(bound: float) -> tuple[tuple[float, float], tuple[float, float]]:
     return ((-bound, bound), (-bound, bound))
 
@@ -167,15 +172,16 @@ FUNCTIONS: dict[str, Plane] = {
     "matyas": Plane(_matyas, _square(10), 0.0),
     "branin": Plane(_branin, ((-5, 10), (0, 15)), 0.397880),
     "michalewicz": Plane(_michalewicz, ((0, math.pi), (0, math.pi)), 0.193370),
+    "saddle": Plane(_saddle, None, None),
 }
 
 
 @dataclass(frozen=True)
 class Function2D:
-    """One of the nine two-dimensional functions of the optimization literature (1703.04813).
+    """One of the two-dimensional functions of the optimization literature (1703.04813).
 
     function: a key of FUNCTIONS. noise: as in Quadratic. name: the function's, with "_noisy" where
-    there is noise, unless given. Tasks differ in where they start.
+    there is noise, unless given. Tasks differ in where they start. All but the saddle have a floor.
     """
 
     function: str = "rosenbrock"
@@ -205,7 +211,7 @@ class Function2D:
             low, high = jnp.array(plane.box, jnp.float32).T
             return jax.random.uniform(key, (2,), minval=low, maxval=high)
 
-        return _objective(
+        return objective(
             init, lambda point: plane.value(point[0], point[1]), plane.floor, noise=self.noise
         )
 
@@ -232,7 +238,7 @@ class StyblinskiTang:
 
     def task(self, cfg: Cfg, data: Data) -> Task:
         del cfg, data
-        return _objective(
+        return objective(
             lambda key: jax.random.uniform(key, (self.dim,), minval=-5.0, maxval=5.0),
             lambda x: jnp.sum(_wells(x) + 40),
             0.8338 * self.dim,
@@ -281,4 +287,4 @@ class MatrixFactorisation:
         def value(params: Params) -> Float[Array, ""]:
             return jnp.mean((params["left"] @ params["right"] - matrix) ** 2)
 
-        return _objective(init, value, 0.0)
+        return objective(init, value, 0.0)

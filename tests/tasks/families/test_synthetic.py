@@ -31,7 +31,7 @@ def whole_task(family, seed=0):
     return family.task(family.sample(key), ())
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", MINIMA)
 def test_known_minimum_is_there_and_nothing_is_lower(function):
     task = whole_task(Function2D(function))
     value, point = MINIMA[function]
