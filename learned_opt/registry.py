@@ -11,9 +11,11 @@ from learned_opt.base import DEFAULT_NUM_STEPS, HandDesigned, Horizon
 from learned_opt.hand.relative_adam import relative_adam
 from learned_opt.hierarchical_rnn import HierarchicalRNN
 from learned_opt.naming import check_name
+from learned_opt.small_fc import SmallFC
 
 LEARNED: dict[str, type] = {
     "hierarchical_rnn": HierarchicalRNN,
+    "small_fc": SmallFC,
 }
 
 
