@@ -1,6 +1,7 @@
 """Every task family by the kind that a config names."""
 
 from tasks.base import TaskFamily
+from tasks.families.autoencoder import MLPAutoencoder
 from tasks.families.cnn import CNNClassifier
 from tasks.families.conv_language import ConvLanguageModel
 from tasks.families.convex import Bowl, IsotropicQuadratic, Norm
@@ -26,6 +27,7 @@ from tasks.families.two_classes import (
     RandomMLPClassifier,
     SparseSoftmaxRegression,
 )
+from tasks.families.vae import MLPVAE
 
 FAMILIES: dict[str, type[TaskFamily]] = {
     "bowl": Bowl,
@@ -41,8 +43,10 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "matmul_algorithm": MatMulAlgorithm,
     "matrix_factorisation": MatrixFactorisation,
     "min_max_well": MinMaxWell,
+    "mlp_autoencoder": MLPAutoencoder,
     "mlp_classifier": MLPClassifier,
     "mlp_mixer": MLPMixer,
+    "mlp_vae": MLPVAE,
     "noisy_quadratic_model": NoisyQuadraticModel,
     "norm": Norm,
     "outward_snake": OutwardSnake,

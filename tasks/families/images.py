@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from tasks.base import Data
+from tasks.data import load
 from tasks.info import check_dataset, info
 
 
@@ -22,6 +24,11 @@ def image_shape(dataset: str, image_size: int | None) -> tuple[int, int, int]:
     """(height, width, channels) of what `pixels` gives."""
     height, width, channels = info(dataset).shape
     return (height, width, channels) if image_size is None else (image_size, image_size, channels)
+
+
+def load_images(dataset: str) -> Data:
+    """The images of every split without their labels."""
+    return {split: {"image": part["image"]} for split, part in load(dataset).items()}
 
 
 def _shrinking(side: int, size: int) -> np.ndarray:

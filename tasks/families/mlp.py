@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tasks.base import SPLITS, Batch, Cfg, Data, Params, Split, Task
 from tasks.data import load
 from tasks.families import dynamics
-from tasks.families.images import check_images, image_shape, pixels
+from tasks.families.images import check_images, image_shape, load_images, pixels
 from tasks.families.layers import (
     ACTIVATIONS,
     INITIALIZERS,
@@ -198,7 +198,7 @@ class DenoisingAutoencoder:
         check_at_least(0, noise=self.noise)
 
     def load(self) -> Data:
-        return {split: {"image": part["image"]} for split, part in load(self.dataset).items()}
+        return load_images(self.dataset)
 
     def sample(self, key: PRNGKeyArray) -> Cfg:
         del key
