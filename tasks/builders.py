@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.base import SPLITS
+from tasks.base import SPLITS, MissingData
 from tasks.integers import permutation
 
 Arrays = dict[str, np.ndarray]  # feature name -> values; leading axis: examples
+
+
+def _not_here() -> Arrays:
+    raise MissingData("the raw data is not on this machine")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Source:
     version: str
     description: str
     features: tuple[tuple[str, tuple[tuple[int, ...], str]], ...]
-    arrays: Callable[[], Arrays]
+    arrays: Callable[[], Arrays] = _not_here
     classes: int = 0
 
 

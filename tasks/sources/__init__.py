@@ -2,6 +2,7 @@
 
 from tasks.builders import Source
 from tasks.sources import reviews, scikit_learn, shapes, text
+from tasks.sources.image_files import FILES as FILES
 
 SOURCES: dict[str, Source] = {
     source.name: source
