@@ -14,15 +14,18 @@ from meta_train.evaluate import selection_score
 from meta_train.learner import GradientLearner
 from meta_train.parallel import Parallel
 from meta_train.unroll import Episodes
+from tasks.augment.base import augment
 from tasks.base import TaskMix
 
 
 def build_tasks(config: Config, source: str = "config") -> TaskMix:
     """The families of a run and their weights; a sampled block's weight is shared by its tasks.
 
-    Raises ConfigError for every task that costs more than the limit.
+    Raises ConfigError for every task that costs more than the limit or that an augmentation does
+    not suit.
     """
     limit = config.limit.build()
+    augmentations = [block.build() for block in config.augmentations]
     found, weights, problems = [], [], []
     for i, block in enumerate(config.tasks):
         try:
@@ -33,7 +36,10 @@ def build_tasks(config: Config, source: str = "config") -> TaskMix:
         for family in drawn:
             if excess := limit.excess(family):
                 problems.append(Problem(("tasks", i), excess))
-            found.append(family)
+            try:
+                found += augment((family,), augmentations, config.seed)
+            except ValueError as error:
+                problems.append(_problem(error))
             weights.append(block.weight / len(drawn))
     if problems:
         raise ConfigError(source, problems)

@@ -17,6 +17,7 @@ from meta_train.meta_optimizers import META_OPTIMIZERS
 from meta_train.objectives import OBJECTIVES
 from meta_train.overrides import apply
 from meta_train.schema import Described, Model, union, with_preset
+from tasks.augment.registry import AUGMENTATIONS
 from tasks.base import TaskFamily
 from tasks.cost import Limit
 from tasks.distributions.sampled import Sampled
@@ -105,6 +106,9 @@ class Config(Model):
         tuple[union({**FAMILIES, "sampled": Sampled}, Weighted), ...],  # pyright: ignore[reportInvalidTypeForm]
         Field(min_length=1, description="the task families, each with its weight"),
     ]
+    augmentations: tuple[union(AUGMENTATIONS), ...] = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default=(), description="what the tasks are wrapped in, the first innermost"
+    )
     limit: CostLimit = Field(default=CostLimit(), description="cost of a task")
     horizon: union(HORIZONS) = Field(  # pyright: ignore[reportInvalidTypeForm]
         description="number of steps of an inner training run"
@@ -203,6 +207,11 @@ def _check(config: Config) -> Iterator[Problem]:
             getattr(config, name).build()
         except ValueError as error:
             yield _problem((name,), error, getattr(config, name))
+    for i, block in enumerate(config.augmentations):
+        try:
+            block.build()
+        except ValueError as error:
+            yield _problem(("augmentations", i), error, block)
     seen: dict[str, int] = {}
     for i, block in enumerate(config.tasks):
         try:

@@ -34,3 +34,29 @@ def check_range(field: str, bounds: tuple[float, float]) -> None:
     low, high = bounds
     if not 0 < low <= high:
         raise ValueError(f"{field}: {bounds} is not allowed; it must be 0 < low <= high")
+
+
+def check_probability(probability: float) -> None:
+    """Raises ValueError unless 0 < probability <= 1."""
+    if not 0 < probability <= 1:
+        raise ValueError(
+            f"probability: {probability} is not allowed; it must be above 0 and at most 1"
+        )
+
+
+def check_fractions(field: str, bounds: tuple[float, float]) -> None:
+    """Raises ValueError unless 0 <= low <= high <= 1."""
+    low, high = bounds
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"{field}: {bounds} is not allowed; it must be 0 <= low <= high <= 1")
+
+
+def check_divides(field: str, value: int, total: int, what: str) -> None:
+    """Raises ValueError unless `value` divides `total`, naming the nearest numbers that do."""
+    if total % value:
+        divisors = [n for n in range(1, total + 1) if total % n == 0]
+        near = sorted(sorted(divisors, key=lambda n: abs(n - value))[:2])
+        raise ValueError(
+            f"{field}: {value} is not allowed; it must divide {what}, as "
+            f"{' and '.join(map(str, near))} {'do' if len(near) > 1 else 'does'}"
+        )

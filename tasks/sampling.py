@@ -24,10 +24,12 @@ def first(limit: int, examples: Data) -> Data:
     return jax.tree.map(lambda values: values[:limit], examples)
 
 
-def log_uniform(key: PRNGKeyArray, bounds: tuple[float, float]) -> Float[Array, ""]:
-    """A number whose logarithm is uniform between those of the bounds."""
+def log_uniform(
+    key: PRNGKeyArray, bounds: tuple[float, float], shape: tuple[int, ...] = ()
+) -> Float[Array, "*shape"]:
+    """Numbers whose logarithms are uniform between those of the bounds."""
     low, high = bounds
-    return low * (high / low) ** jax.random.uniform(key)
+    return low * (high / low) ** jax.random.uniform(key, shape)
 
 
 def task_key(key: PRNGKeyArray, seed: int | None) -> PRNGKeyArray:

@@ -1,0 +1,1 @@
+"""Wrappers that make another task out of a task, each applied with a probability."""
