@@ -5,6 +5,7 @@ from tasks.families.autoencoder import MLPAutoencoder
 from tasks.families.cnn import CNNClassifier
 from tasks.families.conv_language import ConvLanguageModel
 from tasks.families.convex import Bowl, IsotropicQuadratic, Norm
+from tasks.families.flows import MAF, NVP
 from tasks.families.functions_nd import FunctionND
 from tasks.families.language import LanguageModel
 from tasks.families.matmul import MatMulAlgorithm
@@ -40,6 +41,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "isotropic_quadratic": IsotropicQuadratic,
     "language_model": LanguageModel,
     "logistic_regression": LogisticRegression,
+    "maf": MAF,
     "matmul_algorithm": MatMulAlgorithm,
     "matrix_factorisation": MatrixFactorisation,
     "min_max_well": MinMaxWell,
@@ -49,6 +51,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "mlp_vae": MLPVAE,
     "noisy_quadratic_model": NoisyQuadraticModel,
     "norm": Norm,
+    "nvp": NVP,
     "outward_snake": OutwardSnake,
     "poisson_network": PoissonNetwork,
     "projection_quadratic": ProjectionQuadratic,

@@ -26,6 +26,7 @@ FORMULAS = {
     "leaky_relu_10": lambda x: np.where(x > 0, x, 0.1 * x),
     "leaky_relu_20": lambda x: np.where(x > 0, x, 0.2 * x),
     "leaky_relu_40": lambda x: np.where(x > 0, x, 0.4 * x),
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     "relu": lambda x: np.maximum(x, 0),
     "relu6": lambda x: np.clip(x, 0, 6),
     "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
