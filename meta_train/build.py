@@ -114,7 +114,7 @@ def build_score(config: Config, source: str = "config") -> Callable[[Theta], flo
     except ValueError as error:
         message = str(error).removeprefix("suite: ")
         raise ConfigError(source, [Problem(("evaluation", "suite"), message)]) from None
-    for family in SUITES[chosen.suite]:
+    for family in SUITES[chosen.suite].families:
         family.load()
     return partial(
         selection_score,

@@ -100,12 +100,13 @@ def evaluate(args: argparse.Namespace) -> int:
 
     with _usage():
         check_name("--suite", args.suite, SUITES)
+        steps = args.steps or SUITES[args.suite].steps
         entries = chosen_entries([args.target, *args.optimizers], args.baselines)
-        evaluation.check(entries, args.seeds, args.steps)
+        evaluation.check(entries, args.seeds, steps)
     say = lambda line: print(line, file=sys.stderr, flush=True)
     given = Path(args.out) if args.out else None
     with results_folder(given, f"{short_name(args.target)}-{args.suite}") as out:
-        found = evaluation.evaluate(entries, args.suite, args.seeds, args.steps, progress=say)
+        found = evaluation.evaluate(entries, args.suite, args.seeds, steps, progress=say)
         found.save(out)
     print(reports.table(found))
     print(f"\nresults: {out / 'results.json'}, {out / 'results.parquet'}")
@@ -310,7 +311,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--optimizers", type=_names, default=[], metavar="A,B", help="further names, files, runs"
     )
     command.add_argument("--seeds", type=_positive, default=3, metavar="N", help="default: 3")
-    command.add_argument("--steps", type=_positive, default=1000, metavar="N", help="default: 1000")
+    command.add_argument("--steps", type=_positive, metavar="N", help="default: the suite's")
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
 
     command = add("report", report, "write report.html from the results of an evaluation or a run")

@@ -66,7 +66,7 @@ class Evaluation(Model):
     every: AtLeastOne = Field(
         default=1000, description="meta-steps between evaluations; the last counts"
     )
-    suite: str = Field(default="selection_small", description="name of the suite")
+    suite: str = Field(default="selection", description="name of the suite")
     seeds: AtLeastOne = Field(default=2, description="runs per task")
     steps: AtLeastOne = Field(default=500, description="inner steps of a run")
 

@@ -37,6 +37,7 @@ __all__ = [
 
 HALF_DECADES = tuple(float(f"{10 ** (-4 + k / 2):.3g}") for k in range(7))
 DEFAULT_POINTS = 50
+DEFAULT_STEPS = 1000  # where families are given instead of a suite
 TUNED = ("adam", "rmsprop", "sgd")
 
 
@@ -199,14 +200,20 @@ def _points(steps: int, points: int) -> int:
     return found
 
 
-def _suite(suite: str | Iterable[TaskFamily]) -> tuple[str, str, tuple[TaskFamily, ...]]:
-    """Name, fingerprint and families."""
+class _Chosen(NamedTuple):
+    name: str
+    fingerprint: str
+    families: tuple[TaskFamily, ...]
+    steps: int
+
+
+def _suite(suite: str | Iterable[TaskFamily]) -> _Chosen:
     if not isinstance(suite, str):
-        return "custom", "", tuple(suite)
+        return _Chosen("custom", "", tuple(suite), DEFAULT_STEPS)
     from tasks.suites import SUITES, fingerprint
 
     check_name("suite", suite, SUITES)
-    return suite, fingerprint(suite), tuple(SUITES[suite])
+    return _Chosen(suite, fingerprint(suite), SUITES[suite].families, SUITES[suite].steps)
 
 
 def _versions() -> dict[str, str]:
@@ -312,19 +319,21 @@ def evaluate(
     entries: Sequence[Entry],
     suite: str | Iterable[TaskFamily],
     seeds: int | Sequence[int] = 3,
-    steps: int = 1000,
+    steps: int | None = None,
     points: int = DEFAULT_POINTS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Trains every task of `suite` with every entry, once for each seed, and measures the curves.
 
-    suite: name of one, or families. seeds: how many, or which. steps: updates of each run; learned
-    rules are told. points: measurements after the start, rounded down to a divisor of steps.
-    progress: called with a line now and then. Raises MissingData before anything runs.
+    suite: name of one, or families. seeds: how many, or which. steps: updates of each run, of which
+    learned rules are told; None for as many as the suite says, 1,000 for families. points:
+    measurements after the start, rounded down to a divisor of steps. progress: called with a line
+    now and then. Raises MissingData before anything runs.
     """
+    name, fingerprint, families, default = _suite(suite)
+    steps = default if steps is None else steps
     points = check(entries, seeds, steps, points)
     seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
-    name, fingerprint, families = _suite(suite)
     sources = [jax.device_put(family.load()) for family in families]
     batches, keys = _batches(entries), jnp.asarray(seeds)
     progress(f"{name}: compiling {len(batches) * len(families)} programs")
@@ -394,7 +403,7 @@ def selection_score(
     once for each (optimizer, suite, steps) and kept: further calls take other thetas.
     """
     seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
-    _, _, families = _suite(suite)
+    families = _suite(suite).families
     thetas = (jax.tree.map(lambda leaf: np.asarray(leaf)[None], jax.device_get(theta)), None)
 
     def progress(program, data):

@@ -28,13 +28,15 @@ def tasks() -> Rows:
 
 
 def suites() -> Rows:
-    """Suites and the tasks in them."""
-    from tasks.suites import SUITES
+    """Suites, the tasks in them and what tells whether scores may be compared."""
+    from tasks.suites import SUITES, fingerprint
 
     rows = []
-    for name, families in SUITES.items():
-        names = [family.name for family in families]
-        rows.append({"name": name, "about": ", ".join(names), "tasks": names})
+    for name, suite in SUITES.items():
+        names = [family.name for family in suite.families]
+        about = f"{len(names)} tasks, {suite.steps} steps: {', '.join(names)}"
+        row = {"name": name, "about": about, "tasks": names, "steps": suite.steps}
+        rows.append({**row, "version": suite.version, "fingerprint": fingerprint(name)})
     return rows
 
 

@@ -22,7 +22,7 @@ from tasks.families.slow_problems import (
     ProjectionQuadratic,
     SumOfQuadratics,
 )
-from tasks.families.synthetic import Function2D, MatrixFactorisation, Quadratic, StyblinskiTang
+from tasks.families.synthetic import Function2D, MatrixFactorisation, Quadratic
 from tasks.families.two_classes import (
     LogisticRegression,
     RandomMLPClassifier,
@@ -62,6 +62,5 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "residual_mlp": ResidualMLP,
     "softmax_regression": SoftmaxRegression,
     "sparse_softmax_regression": SparseSoftmaxRegression,
-    "styblinski_tang": StyblinskiTang,
     "sum_of_quadratics": SumOfQuadratics,
 }

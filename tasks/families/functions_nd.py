@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tasks.base import Batch, Cfg, Data, Params, Split, Task
+from tasks.base import Cfg, Data, Params, Task
+from tasks.families.synthetic import objective
 from tasks.names import check_at_least, check_name
 
 
@@ -109,12 +110,4 @@ class FunctionND:
         def init(key: PRNGKeyArray) -> Params:
             return jax.random.uniform(key, (self.dim,), minval=low, maxval=high)
 
-        def batch(key: PRNGKeyArray, split: Split) -> Batch:
-            del key, split
-            return ()
-
-        def loss(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
-            del key, batch
-            return terrain.value(params)
-
-        return Task(init, batch, lambda split: (), loss, terrain.floor * self.dim)
+        return objective(init, terrain.value, terrain.floor * self.dim)

@@ -217,35 +217,6 @@ class Function2D:
 
 
 @dataclass(frozen=True)
-class StyblinskiTang:
-    """1/2 sum(x^4 - 16 x^2 + 5 x) + 40 dim: every coordinate has a good and a bad minimum.
-
-    Starts are uniform in (-5, 5); the least value is 0.83383 dim.
-    """
-
-    dim: int = 30
-    name: str = "styblinski_tang_nd"
-
-    def __post_init__(self):
-        check_at_least(1, dim=self.dim)
-
-    def load(self) -> Data:
-        return ()
-
-    def sample(self, key: PRNGKeyArray) -> Cfg:
-        del key
-        return ()
-
-    def task(self, cfg: Cfg, data: Data) -> Task:
-        del cfg, data
-        return objective(
-            lambda key: jax.random.uniform(key, (self.dim,), minval=-5.0, maxval=5.0),
-            lambda x: jnp.sum(_wells(x) + 40),
-            0.8338 * self.dim,
-        )
-
-
-@dataclass(frozen=True)
 class MatrixFactorisation:
     """mean (U V - M)^2 for a matrix M of low rank: U is (size, rank), V (rank, size).
 

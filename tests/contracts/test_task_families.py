@@ -11,7 +11,9 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from tasks import FAMILIES, SPLITS, SUITES
+from tasks.families.functions_nd import TERRAINS, FunctionND
 from tasks.families.synthetic import FUNCTIONS, Function2D, Quadratic
+from tasks.suites import HELD_OUT
 
 REGISTERED = [kind() for kind in FAMILIES.values()]
 EVERY = [
@@ -20,9 +22,10 @@ EVERY = [
         for family in (
             *REGISTERED,
             *map(Function2D, FUNCTIONS),
+            *map(FunctionND, TERRAINS),
             Function2D("booth", noise=1.0),
             Quadratic(noise=0.5, name="quadratic_noisy"),
-            *(family for suite in SUITES.values() for family in suite),
+            *(family for suite in SUITES.values() for family in suite.families),
         )
     }
 ]
@@ -130,7 +133,7 @@ def test_families_are_frozen_hashable_and_named(family):
         family.name = "other"
 
 
-@each([family for name in ("heldout_small", "heldout_quick") for family in SUITES[name]])
+@each([*dict.fromkeys(family for name in HELD_OUT for family in SUITES[name].families)])
 def test_held_out_tasks_are_the_same_for_every_seed(family):
     first, second = (family.sample(jax.random.key(seed)) for seed in (0, 1))
     jax.tree.map(np.testing.assert_array_equal, first, second)

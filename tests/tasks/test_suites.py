@@ -1,59 +1,150 @@
 import dataclasses
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from meta_train.build import build_tasks
+from meta_train.config import load
 from tasks import suites
-from tasks.suites import SUITES, describe, fingerprint
+from tasks.distributions import DISTRIBUTIONS
+from tasks.families.conv_language import ConvLanguageModel
+from tasks.families.functions_nd import FunctionND
+from tasks.families.mixer import MLPMixer
+from tasks.families.mlp import MLPClassifier
+from tasks.families.synthetic import Quadratic
+from tasks.families.wrappers import Rescale
+from tasks.suites import HELD_OUT, SUITES, Suite, describe, fingerprint
+from tasks.traits import Traits, differences, traits
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def names(suite):
-    return [family.name for family in SUITES[suite]]
+    return [family.name for family in SUITES[suite].families]
 
 
-def test_names_are_unique_and_the_quick_suite_is_part_of_the_small_one():
+def preset(name):
+    """All tasks of a config; of a distribution, as many as show every kind it draws."""
+    if name in DISTRIBUTIONS:
+        return DISTRIBUTIONS[name].sample(seed=0, n=100)
+    return build_tasks(load(CONFIGS / f"{name}.yaml", [])).families
+
+
+def too_near(trained, suite):
+    """Pairs of a trained and a held-out task that differ in fewer than two traits."""
+    return [
+        (one.name, other.name)
+        for one in trained
+        for other in SUITES[suite].families
+        if differences(one, other) < 2
+    ]
+
+
+PRESETS = [*sorted(path.stem for path in CONFIGS.glob("*.yaml")), *sorted(DISTRIBUTIONS)]
+
+
+def test_suites_are_as_large_as_promised():
     for suite in SUITES:
         assert len(set(names(suite))) == len(names(suite))
-    assert len(names("heldout_small")) == 8 and len(names("heldout_quick")) == 5
-    assert set(SUITES["heldout_quick"]) < set(SUITES["heldout_small"])
+    assert len(names("heldout_small")) >= 10 and len(names("heldout_quick")) == 5
+    assert set(names("heldout_quick")) < set(names("heldout_small")) < set(names("heldout_full"))
+    assert len(names("heldout_full")) >= 18 and SUITES["heldout_full"].steps == 2000
+    assert SUITES["far"].steps == 5000 and SUITES["heldout_small"].steps == 1000
+    assert set(HELD_OUT) | {"selection"} == set(SUITES)
 
 
-def test_selection_and_held_out_share_no_task():
-    assert not set(SUITES["selection_small"]) & set(SUITES["heldout_small"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_held_out_tasks_differ_from_all_training_in_two_traits(name):
+    trained = preset(name)
+    assert {suite: too_near(trained, suite) for suite in HELD_OUT} == dict.fromkeys(HELD_OUT, [])
+
+
+@pytest.mark.parametrize("suite", HELD_OUT)
+def test_a_held_out_task_put_into_a_preset_is_found(suite):
+    trained = preset("smoke")
+    for family in SUITES[suite].families:
+        assert (family.name, family.name) in too_near((*trained, family), suite)
+
+
+def test_a_new_architecture_or_dataset_alone_is_not_enough():
+    assert too_near([MLPMixer("digits"), MLPClassifier(dataset="shapes")], "heldout_small") == [
+        ("mlp_mixer", "shapes_mixer"),
+        ("mlp_classifier", "shapes_mixer"),
+        ("mlp_classifier", "shapes_hinge"),
+    ]
+    assert too_near([ConvLanguageModel()], "heldout_quick") == [
+        ("conv_language_model", "corpus_conv")
+    ]
+
+
+def test_checkpoints_are_chosen_on_other_tasks():
+    for suite in HELD_OUT:
+        assert not too_near(SUITES["selection"].families, suite)
+
+
+def test_traits_have_names_where_a_family_says_nothing():
+    assert traits(Quadratic()) == Traits("Quadratic", "generated", "Quadratic")
+    one = traits(MLPClassifier(dataset="wine", loss="squared_hinge"))
+    assert one == Traits("MLPClassifier", "wine", "squared_hinge")
 
 
 def test_text_that_differs_between_pythons_is_not_held_out():
-    for suite in ("heldout_small", "heldout_quick"):
-        assert all(getattr(f, "dataset", None) != "documentation" for f in SUITES[suite])
-    for family in SUITES["selection_small"]:
-        assert family.dataset in ("digits", "documentation")
+    for suite in HELD_OUT:
+        assert all(traits(f).dataset != "documentation" for f in SUITES[suite].families)
 
 
-def test_fingerprints_tell_suites_apart_and_follow_every_field(monkeypatch):
+def changed(monkeypatch, suite):
+    """The fingerprint of heldout_small if it were `suite`."""
+    with monkeypatch.context() as patched:
+        patched.setitem(suites.SUITES, "heldout_small", suite)
+        return fingerprint("heldout_small")
+
+
+def test_fingerprints_tell_suites_apart_and_follow_every_setting(monkeypatch):
     prints = {fingerprint(suite) for suite in SUITES}
     assert len(prints) == len(SUITES) and all(len(text) == 64 for text in prints)
+    suite = SUITES["heldout_small"]
+    rest = suite.families[1:]
+    others = [
+        suite._replace(steps=999),
+        suite._replace(version=suite.version + 1),
+        suite._replace(families=(FunctionND("levy", dim=31), *rest)),
+        suite._replace(families=rest),
+    ]
+    found = {changed(monkeypatch, other) for other in others}
+    assert len(found) == 4 and fingerprint("heldout_small") not in found
+    assert changed(monkeypatch, Suite(*suite)) == fingerprint("heldout_small")
+
+
+def test_fingerprints_follow_the_data_and_families_within_families(monkeypatch):
+    described = describe(Rescale(MLPClassifier(widths=(3, 4)), scale=2.0))
+    assert described["kind"] == "Rescale" and described["scale"] == 2.0
+    assert described["family"]["kind"] == "MLPClassifier"
+    assert described["family"]["widths"] == [3, 4]
+    assert described["family"]["data_version"] == "1.0.0"
     before = fingerprint("heldout_small")
-    first, *rest = SUITES["heldout_small"]
-    changed = (dataclasses.replace(first, dim=31), *rest)
-    monkeypatch.setitem(suites.SUITES, "heldout_small", changed)
+    newer = dataclasses.replace(suites.DATASETS["corpus"], version="9.0.0")
+    monkeypatch.setitem(suites.DATASETS, "corpus", newer)
     assert fingerprint("heldout_small") != before
 
 
+def test_fingerprints_are_the_same_in_every_process():
+    program = (
+        "import json; from tasks.suites import *; print(json.dumps([*map(fingerprint, SUITES)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert json.loads(done.stdout) == [fingerprint(suite) for suite in SUITES]
+
+
 def test_a_description_names_the_version_of_the_data():
-    described = {f.name: describe(f) for f in SUITES["heldout_small"]}
-    assert described["digits_cnn"]["data_version"] == "1.0.0"
+    described = {f.name: describe(f) for f in SUITES["heldout_small"].families}
+    assert described["shapes_mixer"]["data_version"] == "1.0.0"
     assert "data_version" not in described["matrix_factorisation"]
 
 
 def test_an_unknown_suite_gets_the_nearest():
     with pytest.raises(ValueError, match="did you mean heldout_small"):
         fingerprint("heldout_smal")
-
-
-@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_no_config_trains_on_held_out_data_or_tasks(config):
-    text = config.read_text()
-    forbidden = {"wine", "breast_cancer", "corpus", "matrix_factorisation", "denoising_autoencoder"}
-    assert not {name for name in forbidden if name in text}

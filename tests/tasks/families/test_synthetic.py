@@ -8,7 +8,6 @@ from tasks.families.synthetic import (
     Function2D,
     MatrixFactorisation,
     Quadratic,
-    StyblinskiTang,
     gradient_noise,
 )
 
@@ -81,16 +80,6 @@ def test_quadratics_with_a_seed_are_one_task():
     assert np.any(third["matrix"] != first["matrix"])
 
 
-def test_styblinski_tang_reaches_its_floor_in_every_dimension():
-    family = StyblinskiTang(dim=30)
-    task = whole_task(family)
-    loss = task.loss(jnp.full(30, -2.9035340), jax.random.key(0), ())
-    np.testing.assert_allclose(loss, 30 * 0.83383430, rtol=1e-5)
-    assert task.lower_bound <= loss
-    other = task.loss(jnp.full(30, -2.9035340).at[0].set(2.7468027), jax.random.key(0), ())
-    np.testing.assert_allclose(other - loss, 14.13672, rtol=1e-3)  # the second-best well
-
-
 def test_matrix_factorisation_vanishes_at_the_true_factors():
     family = MatrixFactorisation(size=12, rank=2, seed=0)
     cfg = family.sample(jax.random.key(0))
@@ -132,6 +121,6 @@ def test_bad_fields_are_named():
     with pytest.raises(ValueError, match="noise: -1 is not allowed"):
         Quadratic(noise=-1)
     with pytest.raises(ValueError, match="dim: 0 is not allowed; it must be at least 1"):
-        StyblinskiTang(dim=0)
+        Quadratic(dim=0)
     with pytest.raises(ValueError, match="size: 2"):
         MatrixFactorisation(size=2, rank=3)
