@@ -5,6 +5,7 @@ from tasks.families.autoencoder import MLPAutoencoder
 from tasks.families.cnn import CNNClassifier
 from tasks.families.conv_language import ConvLanguageModel
 from tasks.families.convex import Bowl, IsotropicQuadratic, Norm
+from tasks.families.convnets import ConvFC, ConvPooling
 from tasks.families.flows import MAF, NVP
 from tasks.families.functions_nd import FunctionND
 from tasks.families.language import LanguageModel
@@ -15,6 +16,7 @@ from tasks.families.noisy_quadratics import NoisyQuadraticModel, RandomQuadratic
 from tasks.families.physics import PoissonNetwork
 from tasks.families.recommender import Recommender
 from tasks.families.residual_mlp import ResidualMLP
+from tasks.families.resnet import ResNet
 from tasks.families.slow_problems import (
     DependencyChain,
     MinMaxWell,
@@ -29,11 +31,14 @@ from tasks.families.two_classes import (
     SparseSoftmaxRegression,
 )
 from tasks.families.vae import MLPVAE
+from tasks.families.vision_transformer import VisionTransformer
 
 FAMILIES: dict[str, type[TaskFamily]] = {
     "bowl": Bowl,
     "cnn_classifier": CNNClassifier,
+    "conv_fc": ConvFC,
     "conv_language_model": ConvLanguageModel,
+    "conv_pooling": ConvPooling,
     "denoising_autoencoder": DenoisingAutoencoder,
     "dependency_chain": DependencyChain,
     "function_2d": Function2D,
@@ -60,7 +65,9 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "random_quadratic": RandomQuadratic,
     "recommender": Recommender,
     "residual_mlp": ResidualMLP,
+    "resnet": ResNet,
     "softmax_regression": SoftmaxRegression,
     "sparse_softmax_regression": SparseSoftmaxRegression,
     "sum_of_quadratics": SumOfQuadratics,
+    "vision_transformer": VisionTransformer,
 }

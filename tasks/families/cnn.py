@@ -1,4 +1,4 @@
-"""Convolutional classifiers of the 8x8 digits."""
+"""Convolutional classifiers whose 3x3 layers all have one stride, ended by a mean."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,26 +9,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
 from tasks.data import load
-from tasks.families.images import pixels
+from tasks.families.convolution import patches
+from tasks.families.images import check_images, image_shape, pixels
 from tasks.families.layers import ACTIVATIONS, cross_entropy
+from tasks.info import check_classes, info
 from tasks.names import check_at_least, check_name
 from tasks.sampling import first, minibatch
 
 WHOLE = 256  # examples that stand for a whole split
-
-
-def patches(
-    x: Float[Array, "n height width channels"], stride: int
-) -> Float[Array, "n rows columns nine_channels"]:
-    """The 3x3 neighbourhoods, zero beyond the edge, of every `stride`-th pixel."""
-    _, height, width, _ = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [
-        padded[:, i : i + height : stride, j : j + width : stride]
-        for i in range(3)
-        for j in range(3)
-    ]
-    return jnp.concatenate(shifted, axis=-1)
+_EDGES = ((1, 1), (1, 1))  # a kernel reaches one pixel of value 0 beyond each edge
 
 
 class _Network(nn.Module):
@@ -42,34 +31,41 @@ class _Network(nn.Module):
     stride: int
     groups: int
     activation: str
+    classes: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "n height width channels"]) -> Float[Array, "n classes"]:
         for channels in self.channels:
-            x = nn.Dense(channels)(patches(x, self.stride))
+            seen = patches(x, 3, self.stride, _EDGES)
+            x = nn.Dense(channels)(seen.reshape(*seen.shape[:3], -1))
             if self.groups:
                 x = nn.GroupNorm(num_groups=self.groups)(x)
             x = ACTIVATIONS[self.activation](x)
-        return nn.Dense(10)(jnp.mean(x, axis=(1, 2)))
+        return nn.Dense(self.classes)(jnp.mean(x, axis=(1, 2)))
 
 
 @dataclass(frozen=True)
 class CNNClassifier:
-    """Digits by 3x3 convolutions of the given channels, a mean over positions and a linear layer.
+    """Images by 3x3 convolutions of the given channels, a mean over positions and a linear layer.
 
-    stride: of every convolution. groups: of the group norm after each, 0 for none; it must divide
-    all channels. Starts are flax's: weights of variance 1 / inputs, biases 0.
+    dataset: of images with labels. image_size: to which they are shrunk, null for none. stride: of
+    every convolution. groups: of the group norm after each, 0 for none; it must divide all
+    channels. Starts are flax's: weights of variance 1 / inputs, biases 0.
     """
 
-    dataset: ClassVar[str] = "digits"
+    loss: ClassVar[str] = "cross_entropy"
+    dataset: str = "digits"
     channels: tuple[int, ...] = (8, 12)
     stride: int = 2
     groups: int = 0
     activation: str = "relu"
     batch_size: int = 32
+    image_size: int | None = None
     name: str = "cnn_classifier"
 
     def __post_init__(self):
+        check_images(self.dataset, self.image_size)
+        check_classes(self.dataset)
         check_name("activation", self.activation, ACTIVATIONS)
         check_at_least(
             1,
@@ -92,17 +88,20 @@ class CNNClassifier:
 
     def task(self, cfg: Cfg, data: Data) -> Task:
         del cfg
-        network = _Network(self.channels, self.stride, self.groups, self.activation)
+        classes = info(self.dataset).classes
+        network = _Network(self.channels, self.stride, self.groups, self.activation, classes)
 
         def init(key: PRNGKeyArray) -> Params:
-            return network.init(key, jnp.zeros((1, 8, 8, 1)))["params"]
+            image = image_shape(self.dataset, self.image_size)
+            return network.init(key, jnp.zeros((1, *image)))["params"]
 
         def batch(key: PRNGKeyArray, split: Split) -> Batch:
             return minibatch(key, self.batch_size, data[split])
 
         def loss(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
             del key
-            logits = network.apply({"params": params}, pixels(batch["image"], self.dataset))
+            x = pixels(batch["image"], self.dataset, self.image_size)
+            logits = network.apply({"params": params}, x)
             return cross_entropy(jnp.asarray(logits), batch["label"])
 
         return Task(init, batch, lambda split: first(WHOLE, data[split]), loss, lower_bound=0.0)

@@ -89,6 +89,11 @@ def normalise(x: Float[Array, "*n width"]) -> Float[Array, "*n width"]:
     return centred * jax.lax.rsqrt(jnp.mean(centred**2, -1, keepdims=True) + 1e-5)
 
 
+def norm_init(width: int) -> Params:
+    """The gain and the offset of a norm over `width` channels, which change nothing yet."""
+    return {"gain": jnp.ones(width), "offset": jnp.zeros(width)}
+
+
 def mlp_init(
     key: PRNGKeyArray,
     sizes: tuple[int, ...],

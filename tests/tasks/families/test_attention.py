@@ -8,13 +8,12 @@ from tasks.families.attention import (
     attention_init,
     block,
     block_init,
-    check_heads,
-    dropout,
     layer_norm,
-    norm_init,
     transformer,
     transformer_init,
 )
+from tasks.families.layers import norm_init
+from tasks.names import check_divides
 
 
 def distorted(params):
@@ -91,16 +90,6 @@ def test_transformer_ends_normalised_and_layers_are_applied_in_turn():
     np.testing.assert_allclose(found, layer_norm(norm_init(8), middle), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("rate", [0.25, jnp.float32(0.25)])
-def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
-    x = jnp.ones((100, 200))
-    found = np.asarray(dropout(jax.random.key(0), x, rate))
-    assert set(np.unique(found)) == {np.float32(0), np.float32(4 / 3)}
-    np.testing.assert_allclose((found == 0).mean(), 0.25, atol=0.01)
-    other = np.asarray(dropout(jax.random.key(1), x, rate))
-    assert np.any(found != other)
-
-
 def test_without_dropout_the_key_does_not_matter():
     params = transformer_init(jax.random.key(0), 1, 4, 8)
     x = jax.random.normal(jax.random.key(1), (1, 3, 4))
@@ -110,7 +99,19 @@ def test_without_dropout_the_key_does_not_matter():
     assert np.any(one != two)
 
 
-def test_heads_that_do_not_divide_are_refused_with_the_nearest_that_do():
-    check_heads(24, 8)
+def test_initializer_and_scale_reach_every_weight():
+    one, two = (transformer_init(jax.random.key(0), 1, 4, 8, s, "orthogonal") for s in (1.0, 2.0))
+    for name in ("query", "key", "value", "output"):
+        weight = np.asarray(one["block0"]["attention"][name]["weight"])
+        np.testing.assert_allclose(weight.T @ weight, np.eye(4), atol=1e-5)
+    jax.tree.map_with_path(
+        lambda path, a, b: np.testing.assert_allclose(b, 2 * a if "weight" in str(path) else a),
+        one,
+        two,
+    )
+
+
+def test_what_does_not_divide_is_refused_with_the_nearest_that_do():
+    check_divides("heads", 8, 24, "hidden 24")
     with pytest.raises(ValueError, match="heads: 5 is not allowed; .* hidden 24, as 4 and 6 do"):
-        check_heads(24, 5)
+        check_divides("heads", 5, 24, "hidden 24")

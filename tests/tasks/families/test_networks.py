@@ -5,7 +5,7 @@ import pytest
 
 from tasks import data
 from tasks.base import SPLITS
-from tasks.families.cnn import CNNClassifier, patches
+from tasks.families.cnn import CNNClassifier
 from tasks.families.dynamics import Variation
 from tasks.families.language import ALPHABET, CELLS, SYMBOLS, LanguageModel, fold, windows
 from tasks.families.layers import (
@@ -115,21 +115,6 @@ def test_autoencoder_is_judged_against_the_clean_digit():
     copy = {"layer0": {"weight": jnp.eye(64), "bias": jnp.zeros(64)}}
     loss = task.loss(copy, jax.random.key(0), task.whole("train"))
     np.testing.assert_allclose(loss, 0.25, rtol=0.05)  # what a copy leaves is the noise
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_patches_times_weights_are_a_convolution(stride):
-    image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 3, 4))
-    expected = jax.lax.conv_general_dilated(
-        image,
-        kernel,
-        (stride, stride),
-        ((1, 1), (1, 1)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )[:, : 8 // stride, : 8 // stride]
-    found = patches(image, stride) @ kernel.reshape(27, 4)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_fold_keeps_letters_without_case():
