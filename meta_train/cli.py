@@ -166,8 +166,17 @@ def data_prepare(args: argparse.Namespace) -> int:
     from tasks import data
 
     with _usage():
-        for name in sorted(data.DATASETS) if args.name == "all" else [args.name]:
-            print(f"{name}: {data.prepare(name)}")
+        if args.files and args.name == "all":
+            raise UsageError("--from takes the files of one dataset, not of all")
+        for name in sorted(data.SOURCES) if args.name == "all" else [args.name]:
+            files = args.files
+            if not files and name in data.FILES and not data.present(name):
+                try:
+                    files = data.download(name, say=lambda line: print(line, flush=True))
+                except KeyboardInterrupt:
+                    print("interrupted; the same command goes on from there", file=sys.stderr)
+                    return INTERRUPTED
+            print(f"{name}: {data.prepare(name, files=files)}")
     return 0
 
 
@@ -338,7 +347,10 @@ def _add_more(add: Any, commands: Any) -> None:
     data = commands.add_parser("data", help="datasets")
     data = data.add_subparsers(metavar="VERB", required=True)
     command = add("prepare", data_prepare, "write a dataset to disk", within=data)
-    command.add_argument("name", metavar="NAME|all")
+    command.add_argument("name", metavar="NAME|all", help="all: what needs no files and no network")
+    command.add_argument(
+        "--from", dest="files", metavar="DIR", help="of mnist, fashion_mnist, cifar10: your files"
+    )
 
     config = commands.add_parser("config", help="config files")
     config = config.add_subparsers(metavar="VERB", required=True)

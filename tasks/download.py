@@ -94,7 +94,7 @@ def _receive(download: Download, part: Path, say: Callable[[str], None]) -> None
         have = have if continues else 0
         say(f"{download.file}: {have:,} of {download.size:,} bytes")
         with part.open("ab" if continues else "wb") as file:
-            while have <= download.size and (chunk := answer.read(_CHUNK)):
+            while have <= download.size and (chunk := answer.read1(_CHUNK)):
                 file.write(chunk)
                 before, have = have, have + len(chunk)
                 if before * _STEPS // download.size < have * _STEPS // download.size:
