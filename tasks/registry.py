@@ -1,6 +1,7 @@
 """Every task family by the kind that a config names."""
 
 from tasks.base import TaskFamily
+from tasks.families.algorithmic import BinaryAddition, Parity
 from tasks.families.autoencoder import MLPAutoencoder
 from tasks.families.cnn import CNNClassifier
 from tasks.families.conv_language import ConvLanguageModel
@@ -25,6 +26,8 @@ from tasks.families.slow_problems import (
     SumOfQuadratics,
 )
 from tasks.families.synthetic import Function2D, MatrixFactorisation, Quadratic
+from tasks.families.text_classifier import TextClassifier
+from tasks.families.transformer_language import TransformerLanguageModel
 from tasks.families.two_classes import (
     LogisticRegression,
     RandomMLPClassifier,
@@ -32,8 +35,10 @@ from tasks.families.two_classes import (
 )
 from tasks.families.vae import MLPVAE
 from tasks.families.vision_transformer import VisionTransformer
+from tasks.families.word_language import WordLanguageModel
 
 FAMILIES: dict[str, type[TaskFamily]] = {
+    "binary_addition": BinaryAddition,
     "bowl": Bowl,
     "cnn_classifier": CNNClassifier,
     "conv_fc": ConvFC,
@@ -58,6 +63,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "norm": Norm,
     "nvp": NVP,
     "outward_snake": OutwardSnake,
+    "parity": Parity,
     "poisson_network": PoissonNetwork,
     "projection_quadratic": ProjectionQuadratic,
     "quadratic": Quadratic,
@@ -69,5 +75,8 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "softmax_regression": SoftmaxRegression,
     "sparse_softmax_regression": SparseSoftmaxRegression,
     "sum_of_quadratics": SumOfQuadratics,
+    "text_classifier": TextClassifier,
+    "transformer_language_model": TransformerLanguageModel,
     "vision_transformer": VisionTransformer,
+    "word_language_model": WordLanguageModel,
 }

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
 from tasks.data import load
-from tasks.families.language import SYMBOLS, fold, windows
 from tasks.families.layers import affine, cross_entropy, dense, normalise
+from tasks.families.tokens import SYMBOLS, fold, windows
 from tasks.info import check_dataset, info
 from tasks.names import check_at_least
 from tasks.sampling import indices

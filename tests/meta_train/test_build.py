@@ -6,9 +6,10 @@ import pytest
 
 from learned_opt import io
 from learned_opt.hierarchical_rnn import HierarchicalRNN
-from meta_train.build import build_learner, build_start
+from meta_train.build import build_learner, build_start, build_tasks
 from meta_train.config import parse
 from meta_train.config_errors import ConfigError
+from tasks.cost import cost
 
 TEXT = """
 steps: 3
@@ -46,3 +47,26 @@ def test_what_only_shows_when_the_parts_meet_is_reported_with_its_key():
         build_learner(parse(TEXT, overrides=["estimator.length=9"]))
     with pytest.raises(ConfigError, match="estimator.only.*did you mean param_readout"):
         build_learner(parse(TEXT, overrides=["estimator.only=[param_readot]"]))
+
+
+def test_a_sampled_block_becomes_its_families_and_shares_its_weight():
+    block = "tasks=[{kind: quadratic, dim: 3}, " + (
+        "{kind: sampled, distribution: literature_paper, seed: 1, count: 4, weight: 2}]"
+    )
+    mix = build_tasks(parse(TEXT, overrides=[block, "limit.operations=200000"]))
+    assert mix.weights == (1.0, 0.5, 0.5, 0.5, 0.5)
+    assert len({family.name for family in mix.families}) == 5
+    assert all(cost(family).operations <= 200_000 for family in mix.families)
+
+
+def test_a_named_task_above_the_limit_is_refused_with_its_cost():
+    overrides = ["tasks.0.dim=30", "limit.parameters=20"]
+    message = "tasks.0: 30 parameters are above the limit of 20"
+    with pytest.raises(ConfigError, match=message):
+        build_tasks(parse(TEXT, overrides=overrides))
+
+
+def test_a_limit_nothing_drawn_is_within_is_refused():
+    overrides = ["tasks=[{kind: sampled, distribution: lhopt}]", "limit.operations=1"]
+    with pytest.raises(ConfigError, match="tasks.0: limit: .* is not allowed"):
+        build_tasks(parse(TEXT, overrides=overrides))

@@ -5,7 +5,7 @@ import pytest
 from descent import trained
 
 from tasks.families.conv_language import ConvLanguageModel, shift
-from tasks.families.language import SYMBOLS
+from tasks.families.tokens import SYMBOLS
 
 
 def test_shifting_looks_back():

@@ -5,9 +5,10 @@ import pytest
 
 from tasks import data
 from tasks.base import SPLITS
+from tasks.families.cells import CELLS
 from tasks.families.cnn import CNNClassifier
 from tasks.families.dynamics import Variation
-from tasks.families.language import ALPHABET, CELLS, SYMBOLS, LanguageModel, fold, windows
+from tasks.families.language import LanguageModel
 from tasks.families.layers import (
     affine,
     cross_entropy,
@@ -18,6 +19,7 @@ from tasks.families.layers import (
     with_layer_norm,
 )
 from tasks.families.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
+from tasks.families.tokens import ALPHABET, SYMBOLS, fold, windows
 
 
 def size(family):
@@ -37,7 +39,6 @@ def size(family):
         (MLPClassifier(image_size=4, widths=()), 16 * 10 + 10),
         (MLPClassifier(widths=(8, 8), norm="layer"), 520 + 72 + 90 + 4 * 8),
         (CNNClassifier(channels=(4, 6), groups=2), 36 + 4 + 216 + 6 + 2 * 10 + 60 + 10),
-        (LanguageModel(), SYMBOLS * 8 + 8 * 24 + 24 * 24 + 24 + 24 * SYMBOLS + SYMBOLS),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -117,73 +118,6 @@ def test_autoencoder_is_judged_against_the_clean_digit():
     np.testing.assert_allclose(loss, 0.25, rtol=0.05)  # what a copy leaves is the noise
 
 
-def test_fold_keeps_letters_without_case():
-    assert SYMBOLS == 32
-    symbols = fold(np.frombuffer(b"aA zZ.\n#\xff", np.uint8))
-    text = "".join(("#" + ALPHABET)[symbol] for symbol in symbols)
-    assert text == "aa zz.\n##"
-
-
-def test_windows_stay_within_their_block():
-    text = jnp.arange(30, dtype=jnp.uint8).reshape(3, 10)
-    per_block = 10 - 4 + 1
-    found = windows(text, jnp.arange(3 * per_block), 4)
-    starts = [10 * block + offset for block in range(3) for offset in range(per_block)]
-    np.testing.assert_array_equal(found, [[s, s + 1, s + 2, s + 3] for s in starts])
-
-
-def test_whole_windows_are_spread_over_the_split():
-    family = LanguageModel(dataset="corpus")
-    text = family.load()
-    batch = family.task((), jax.tree.map(jnp.asarray, text)).whole("train")
-    assert batch.shape == (64, family.sequence + 1)
-    np.testing.assert_array_equal(batch[0], text["train"][0, : family.sequence + 1])
-    blocks = {tuple(row) for row in np.asarray(batch)}
-    assert len(blocks) == 64
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def cells_in_numpy(cell, x, weight, bias, hidden):
-    h, memory = np.zeros(hidden), np.zeros(hidden)
-    for row in x:
-        r = h @ weight + bias
-        if cell == "vanilla":
-            h = np.tanh(row + r)
-        elif cell == "gru":
-            (xr, xu, xn), (hr, hu, hn) = np.split(row, 3), np.split(r, 3)
-            u = sigmoid(xu + hu)
-            h = u * h + (1 - u) * np.tanh(xn + sigmoid(xr + hr) * hn)
-        else:
-            i, f, g, o = np.split(row + r, 4)
-            memory = sigmoid(f + 1) * memory + sigmoid(i) * np.tanh(g)
-            h = sigmoid(o) * np.tanh(memory)
-        yield h
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_recurrent_loss_against_a_loop_in_numpy(cell):
-    family = LanguageModel(cell=cell, embed=3, hidden=4, sequence=6, batch_size=2)
-    task = family.task((), {})
-    params = jax.jit(task.init)(jax.random.key(0))
-    params["recurrent"]["bias"] = jax.random.normal(
-        jax.random.key(1), params["recurrent"]["bias"].shape
-    )
-    batch = jax.random.randint(jax.random.key(2), (2, 7), 0, SYMBOLS)
-    p = jax.tree.map(np.float64, params)
-    losses = []
-    for text in np.asarray(batch):
-        x = p["embedding"][text[:-1]] @ p["input"]
-        outputs = cells_in_numpy(cell, x, p["recurrent"]["weight"], p["recurrent"]["bias"], 4)
-        for h, target in zip(outputs, text[1:], strict=True):
-            logits = h @ p["output"]["weight"] + p["output"]["bias"]
-            losses.append(np.log(np.exp(logits).sum()) - logits[target])
-    found = jax.jit(task.loss)(params, jax.random.key(0), batch)
-    np.testing.assert_allclose(found, np.mean(losses), rtol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -206,8 +140,6 @@ def test_recurrent_loss_against_a_loop_in_numpy(cell):
         (lambda: MLPClassifier(widths=(3, 0)), "widths: 0 is not allowed"),
         (lambda: MLPClassifier(initial_scale=(2, 1)), "initial_scale: .* 0 < low <= high"),
         (lambda: CNNClassifier(channels=(6,), groups=4), "groups: 4 is not allowed"),
-        (lambda: LanguageModel(cell="lsmt"), "did you mean lstm"),
-        (lambda: LanguageModel(sequence=2000), "sequence: 2000 is not allowed"),
         (lambda: SoftmaxRegression(classes=1), "classes: 1"),
     ],
 )
