@@ -182,7 +182,7 @@ TEXT = """
 steps: 3
 num_tasks: 2
 optimizer: {kind: hierarchical_rnn, preset: paper, level_sizes: [2], num_gradient_scales: 1}
-tasks: [{kind: quadratic, dim: 2, noise: 0.1}, {kind: softmax_regression, dim: 3, batch_size: 4}]
+tasks: [{kind: softmax_regression, dim: 3, batch_size: 4}]
 augmentations: %s
 horizon: {kind: fixed, steps: 4}
 estimator: {kind: pes, length: 2}
