@@ -4,11 +4,14 @@ import gzip
 import io
 import tarfile
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tasks import data
 from tasks.base import SPLITS, MissingData
+from tasks.families.mlp import MLPClassifier
 
 PARTS = {"train": 50, "t10k": 20}
 
@@ -42,6 +45,24 @@ def pairs(parts, names):
         for name in names
         for image, label in zip(parts[name]["image"], parts[name]["label"], strict=True)
     }
+
+
+def test_a_network_trains_on_files_made_on_the_spot(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    family = MLPClassifier(dataset="mnist", widths=(32,), centre=True)
+    with pytest.raises(MissingData, match="data prepare mnist"):
+        family.load()
+    data.prepare("mnist", files=write_mnist(tmp_path))
+    key = jax.random.key(0)
+    task = family.task(family.sample(key), jax.tree.map(jnp.asarray, family.load()))
+    params, batch = task.init(key), task.whole("train")
+    gradient = jax.jit(jax.value_and_grad(task.loss))
+    losses = []
+    for _ in range(30):
+        loss, step = gradient(params, key, batch)
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, step)
+        losses.append(float(loss))
+    assert abs(losses[0] - np.log(10)) < 1.0 and losses[-1] < losses[0] - 0.5
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
