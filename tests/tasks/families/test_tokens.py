@@ -72,16 +72,18 @@ def test_the_commonest_words_of_the_train_split_have_symbols(stored):
 
 
 def test_arrays_are_the_same_objects_at_every_call(stored):
-    for load in (folded, lambda name: frequent_bytes(name, 9), lambda name: frequent_words(name, 9)):
+    for load in (
+        folded,
+        lambda name: frequent_bytes(name, 9),
+        lambda name: frequent_words(name, 9),
+    ):
         assert load("stored") is load("stored")
 
 
 def test_labelled_text_knows_its_length_without_blanks(stored):
     by_bytes, by_words = labelled_bytes("stored", 200), labelled_words("stored", 3)
     np.testing.assert_array_equal(by_bytes["train"]["length"], [16, 19])
-    np.testing.assert_array_equal(
-        by_bytes["train"]["text"], frequent_bytes("stored", 200)["train"]
-    )
+    np.testing.assert_array_equal(by_bytes["train"]["text"], frequent_bytes("stored", 200)["train"])
     np.testing.assert_array_equal(by_words["train"]["length"], [5, 6])
     np.testing.assert_array_equal(
         by_words["train"]["text"], [[1, 2, 0, 1, 0, 0], [1, 0, 0, 1, 2, 0]]
