@@ -35,6 +35,7 @@ def algorithmic(draws: Draws) -> TaskFamily:
         hidden=draws.log_int(16, 128),
         layers=draws.integer(1, 2),
         batch_size=draws.log_int(32, 256),
+        dropout=draws.uniform(0.0, 0.5),
         difficulty=(0.0, 1.0),
     )
 

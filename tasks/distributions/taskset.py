@@ -159,7 +159,7 @@ def word_rnn(draws: Draws, texts: Names) -> TaskFamily:
 
 def rnn_text_classification(draws: Draws) -> TaskFamily:
     return TextClassifier(
-        vocabulary=draws.log_int(100, 256),
+        vocabulary=draws.log_int(100, 10000),
         pooling=draws.choice(("last", "average", "max")),
         batch_size=draws.log_int(8, 512),
         **_core(draws),
