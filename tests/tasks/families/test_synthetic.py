@@ -59,6 +59,14 @@ def test_starts_fill_their_box(function):
     np.testing.assert_allclose(starts.max(0), high, atol=0.01 * (high - low).max())
 
 
+def test_the_saddle_has_no_floor_and_starts_normal():
+    task = whole_task(Function2D("saddle"))
+    assert task.lower_bound is None
+    assert task.loss(jnp.array([3.0, 5.0]), jax.random.key(0), ()) == 9 - 25
+    starts = jax.vmap(task.init)(jax.random.split(jax.random.key(0), 2000))
+    np.testing.assert_allclose(np.std(starts), 1, rtol=0.05)
+
+
 def test_quadratic_is_half_the_squared_residual():
     family = Quadratic(dim=7)
     cfg = family.sample(jax.random.key(3))
