@@ -67,8 +67,21 @@ def test_initializers_have_their_standard_deviation_and_scale():
         assert weight.dtype == np.float32
         np.testing.assert_allclose(weight.std(), 3 * stdev, rtol=0.02, err_msg=name)
         np.testing.assert_allclose(weight.mean(), 0, atol=0.05 * stdev, err_msg=name)
-    weight = np.asarray(initial(jax.random.key(0), (20, 10), 1.0, "orthogonal"))
-    np.testing.assert_allclose(weight.T @ weight, np.eye(10), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(20, 10), (10, 20), (6, 6), (3, 4, 5), (1, 4)])
+def test_orthogonal_weights_turn_without_stretching(shape):
+    keys = jax.random.split(jax.random.key(0), 400)
+    weight = np.asarray(jax.vmap(lambda key: initial(key, shape, 1.0, "orthogonal"))(keys))
+    assert weight.shape == (400, *shape)
+    flat = weight.reshape(400, -1, shape[-1])
+    flat = flat if flat.shape[1] >= flat.shape[2] else flat.swapaxes(1, 2)
+    gram = flat.swapaxes(1, 2) @ flat
+    np.testing.assert_allclose(gram, np.broadcast_to(np.eye(gram.shape[1]), gram.shape), atol=2e-6)
+    # No direction is special: every entry has mean 0 and variance 1 / rows.
+    rows = flat.shape[1]
+    np.testing.assert_allclose(flat.mean(0), 0, atol=5 / np.sqrt(400 * rows))
+    np.testing.assert_allclose((flat**2).mean(0), 1 / rows, atol=0.45 / rows)
 
 
 def test_dense_weights_are_what_they_always_were():
