@@ -10,6 +10,7 @@ import pytest
 
 import learned_opt
 from meta_train.cli import make_parser
+from tasks import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,3 +78,10 @@ def test_commands_in_documents_parse(path):
 def test_links_in_documents_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
         assert "://" in target or (path.parent / target).exists(), target
+
+
+def test_the_gallery_shows_every_family():
+    """scripts/gallery.py writes it."""
+    shown = re.findall(r"^## (\w+)$", (ROOT / "docs" / "tasks.md").read_text(), re.MULTILINE)
+    assert shown == sorted(FAMILIES)
+    assert all((ROOT / "docs" / "images" / "tasks" / f"{kind}.svg").is_file() for kind in shown)
