@@ -5,10 +5,8 @@ import pytest
 
 from tasks import data
 from tasks.base import SPLITS
-from tasks.families.cells import CELLS
 from tasks.families.cnn import CNNClassifier
 from tasks.families.dynamics import Variation
-from tasks.families.language import LanguageModel
 from tasks.families.layers import (
     affine,
     cross_entropy,
@@ -19,7 +17,6 @@ from tasks.families.layers import (
     with_layer_norm,
 )
 from tasks.families.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
-from tasks.families.tokens import ALPHABET, SYMBOLS, fold, windows
 
 
 def size(family):
