@@ -5,6 +5,7 @@ time is a `Limit` here, and the tasks that train another learned optimizer are l
 """
 
 from functools import partial
+from typing import Any
 
 from tasks.base import TaskFamily
 from tasks.distributions.base import Drawn
@@ -24,7 +25,7 @@ Names = tuple[str, ...]
 _ACTIVATIONS = ("relu", "relu6", "selu", "tanh", "cos", "sin", "sigmoid", "silu", "gelu",
                 "leaky_relu_40")  # fmt: skip
 _INITIALIZERS = ("orthogonal", "uniform", "lecun_normal")
-_DYNAMIC = {"initial_scale": (0.5, 2.0)}
+_DYNAMIC: dict[str, Any] = {"initial_scale": (0.5, 2.0)}
 
 
 def _int(draws: Draws, low: int, high: int) -> int:

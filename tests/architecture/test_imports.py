@@ -144,6 +144,16 @@ def test_importing_the_library_is_quick_and_light():
     assert seconds < 1.0 or time.perf_counter() - started > 10, f"{seconds:.2f} s beside jax, optax"
 
 
+def test_importing_tasks_reads_no_data_and_no_networks():
+    code = "import sys, json; import tasks; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not {"tensorflow", "tensorflow_datasets", "flax", "sklearn"} & set(
+        json.loads(done.stdout)
+    )
+
+
 def tracked() -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
