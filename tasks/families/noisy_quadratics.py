@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
+from tasks.families.layers import initial
 from tasks.families.synthetic import gradient_noise
 from tasks.names import check_at_least, check_name, check_range
 from tasks.sampling import log_uniform
@@ -180,15 +181,13 @@ class RandomQuadratic:
 def _matrix(key: PRNGKeyArray, kind: str, dim: int, numbers: _Pair) -> Float[Array, "dim dim"]:
     """A random matrix of a kind that the two numbers describe, as in _MATRICES."""
     first, second = numbers
-    normal = jax.random.normal(key, (dim, dim))
     if kind == "normal":
-        return first + second * normal
+        return first + second * jax.random.normal(key, (dim, dim))
     if kind == "uniform":
         return first + second * jax.random.uniform(key, (dim, dim))
     steps = jnp.linspace(0.0, 1.0, dim)
     values = first + second * steps if kind == "linspace" else first * (second / first) ** steps
-    vectors, upper = jnp.linalg.qr(normal)
-    vectors = vectors * jnp.sign(jnp.diagonal(upper))  # without it they are not uniform
+    vectors = initial(key, (dim, dim), initializer="orthogonal")
     return (vectors * values) @ vectors.T
 
 
