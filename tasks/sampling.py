@@ -24,6 +24,12 @@ def first(limit: int, examples: Data) -> Data:
     return jax.tree.map(lambda values: values[:limit], examples)
 
 
+def uniform(key: PRNGKeyArray, bounds: tuple[float, float]) -> Float[Array, ""]:
+    """A number, uniform between the bounds."""
+    low, high = bounds
+    return low + (high - low) * jax.random.uniform(key)
+
+
 def log_uniform(
     key: PRNGKeyArray, bounds: tuple[float, float], shape: tuple[int, ...] = ()
 ) -> Float[Array, "*shape"]:

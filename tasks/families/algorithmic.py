@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tasks.base import SPLITS, Batch, Cfg, Data, Params, Split, Task
 from tasks.families.cells import CELLS, recurrent_init, recurrent_outputs
 from tasks.families.layers import affine, check_dropout, dense, dropout
-from tasks.names import check_at_least, check_name
+from tasks.names import check_at_least, check_fractions, check_name
+from tasks.sampling import uniform
 
 WHOLE = 256  # sequences that stand for a whole split
 Bits = Int[Array, "batch length"]
@@ -46,18 +47,13 @@ def _check(fields: "Parity | BinaryAddition", shortest: int) -> None:
     if fields.layers not in (1, 2):
         raise ValueError(f"layers: {fields.layers} is not allowed; it must be 1 or 2")
     check_dropout(fields.dropout)
-    low, high = fields.difficulty
-    if not 0 <= low <= high <= 1:
-        raise ValueError(
-            f"difficulty: {fields.difficulty} is not allowed; it must be 0 <= low <= high <= 1"
-        )
+    check_fractions("difficulty", fields.difficulty)
 
 
 def _sample(key: PRNGKeyArray, fields: "Parity | BinaryAddition", shortest: int) -> Cfg:
     """seed: of the sequences that stand for a split. count: of their places in the loss."""
     count_key, seed_key = jax.random.split(key)
-    low, high = fields.difficulty
-    difficulty = low + (high - low) * jax.random.uniform(count_key)
+    difficulty = uniform(count_key, fields.difficulty)
     count = shortest + jnp.round(difficulty * (fields.length - shortest))
     return {"seed": jax.random.bits(seed_key), "count": count.astype(jnp.int32)}
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray, UInt32
 
 from tasks import sampling
 from tasks.base import Batch, Data, Split
-from tasks.names import check_range
+from tasks.names import check_fractions, check_range
 
 Bounds = tuple[float, float]
 
@@ -45,15 +45,7 @@ def check_bounds(
     check_range("subset", subset)
     if subset[1] > 1:
         raise ValueError(f"subset: {subset} is not allowed; it must be 0 < low <= high <= 1")
-    if not 0 <= label_noise[0] <= label_noise[1] <= 1:
-        raise ValueError(
-            f"label_noise: {label_noise} is not allowed; it must be 0 <= low <= high <= 1"
-        )
-
-
-def _uniform(key: PRNGKeyArray, bounds: Bounds) -> Float[Array, ""]:
-    low, high = bounds
-    return low + (high - low) * jax.random.uniform(key)
+    check_fractions("label_noise", label_noise)
 
 
 def draw(
@@ -69,9 +61,9 @@ def draw(
     noise_key, seed_key, share_key, place_key = jax.random.split(jax.random.fold_in(key, 1), 4)
     noise = window = None
     if label_noise[1] > 0:
-        noise = Noise(_uniform(noise_key, label_noise), jax.random.bits(seed_key))
+        noise = Noise(sampling.uniform(noise_key, label_noise), jax.random.bits(seed_key))
     if subset[0] < 1:
-        window = Window(_uniform(share_key, subset), jax.random.uniform(place_key))
+        window = Window(sampling.uniform(share_key, subset), jax.random.uniform(place_key))
     return Variation(sampling.log_uniform(key, initial_scale), noise, window)
 
 

@@ -1,5 +1,6 @@
 """MLP-Mixer: dense layers across the patches of an image, then across the channels of each."""
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -8,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from tasks.base import Batch, Cfg, Data, Params, Split, Task
 from tasks.data import load
+from tasks.families.convolution import patches
 from tasks.families.images import check_images, image_shape, pixels
 from tasks.families.layers import ACTIVATIONS, LOSSES, affine, dense, normalise
 from tasks.info import info
@@ -19,10 +21,9 @@ WHOLE = 256  # images that stand for a whole split
 
 def cut(image: Float[Array, "n height width channels"], patch: int) -> Float[Array, "n tokens p"]:
     """Square patches of an image, row by row, each as one vector."""
-    n, height, width, channels = image.shape
-    rows, columns = height // patch, width // patch
-    blocks = image.reshape(n, rows, patch, columns, patch, channels).swapaxes(2, 3)
-    return blocks.reshape(n, rows * columns, patch * patch * channels)
+    blocks = patches(image, patch, patch, ((0, 0), (0, 0)))
+    n, rows, columns, *pixel = blocks.shape
+    return blocks.reshape(n, rows * columns, math.prod(pixel))
 
 
 @dataclass(frozen=True)

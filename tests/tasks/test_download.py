@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import json
 import os
 import signal
 import subprocess
@@ -162,15 +163,16 @@ def test_prepare_says_what_it_fetches_fetches_and_prepares(
 def test_an_interrupted_command_leaves_what_came(server, mnist, tmp_path):
     server.stop_at, server.hang = 5000, threading.Event()
     script = """
-import sys
+import json, sys
 from tasks import data
 from tasks.download import Download
 from meta_train.cli import main
-data.FILES["mnist"] = data.FILES["mnist"]._replace(downloads=eval(sys.argv[1]))
+downloads = tuple(Download(*fields) for fields in json.loads(sys.argv[1]))
+data.FILES["mnist"] = data.FILES["mnist"]._replace(downloads=downloads)
 sys.exit(main(["data", "prepare", "mnist"]))
 """
     process = subprocess.Popen(
-        [sys.executable, "-c", script, repr(mnist)],
+        [sys.executable, "-c", script, json.dumps(mnist)],
         env={**os.environ, "TFDS_DATA_DIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
