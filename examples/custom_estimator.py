@@ -38,11 +38,11 @@ class FullES:
     def inner_steps(self):
         return 2 * self.length
 
-    def init(self, theta, data, key):
-        del theta, data, key
+    def init(self, theta, data, key, step):
+        del theta, data, key, step
         return ()  # nothing is carried from one meta-step to the next
 
-    def estimate(self, theta, data, state, key):
+    def estimate(self, theta, data, state, key, step):
         noise_key, start_key, run_key = jax.random.split(key, 3)
         leaves, treedef = jax.tree.flatten(theta)
         keys = jax.random.split(noise_key, len(leaves))
@@ -53,8 +53,8 @@ class FullES:
 
         def run(sign):
             moved = jax.tree.map(lambda t, e: t + sign * e, theta, noise)
-            inner = start(self.episodes, data, moved, start_key)
-            trajectory = unroll(self.episodes, data, moved, inner, run_key, self.length)[1]
+            inner = start(self.episodes, data, moved, start_key, step)
+            _, trajectory = unroll(self.episodes, data, moved, inner, run_key, step, self.length)
             return self.objective(trajectory), trajectory
 
         value, trajectory = jax.vmap(run)(jnp.array([1.0, -1.0]))
@@ -71,8 +71,8 @@ def main(draws: int = 500) -> tuple[float, float]:
     for estimator in (FullES(episodes, objective, 20), TruncatedBackprop(episodes, objective, 20)):
 
         def estimate(key, estimator=estimator):
-            state = estimator.init(theta, (), key)
-            return estimator.estimate(theta, (), state, key)[0]["log_learning_rate"]
+            state = estimator.init(theta, (), key, 0)
+            return estimator.estimate(theta, (), state, key, 0)[0]["log_learning_rate"]
 
         keys = jax.random.split(jax.random.key(1), draws)
         means.append(float(jnp.mean(jax.jit(jax.vmap(estimate))(keys))))

@@ -55,11 +55,11 @@ def _seconds(family: TaskFamily, count: int) -> tuple[float, float]:
 
     @jax.jit
     def begin(data, keys):
-        return jax.vmap(lambda key: start(episodes, data, theta, key))(keys)
+        return jax.vmap(lambda key: start(episodes, data, theta, key, 0))(keys)
 
     @jax.jit
     def run(data, inner, keys):
-        return jax.vmap(lambda i, k: unroll(episodes, data, theta, i, k, LENGTH))(inner, keys)
+        return jax.vmap(lambda i, k: unroll(episodes, data, theta, i, k, 0, LENGTH))(inner, keys)
 
     keys = jax.random.split(jax.random.key(1), count)
     inner = jax.block_until_ready(begin(data, keys))

@@ -117,7 +117,7 @@ def _program(
 
     def run(data: Data, theta: Theta, seed: Array) -> Curve:
         start_key, noise_key, steps_key = jax.random.split(jax.random.key(seed), 3)
-        inner = start(episodes, data, theta, start_key)
+        inner = start(episodes, data, theta, start_key, 0)
         task = family.task(inner.cfg, data)
 
         def advance(inner, chunk):
@@ -125,7 +125,7 @@ def _program(
             inner = jax.lax.cond(
                 is_first,
                 lambda inner: inner,
-                lambda inner: unroll(episodes, data, theta, inner, key, steps // points)[0],
+                lambda inner: unroll(episodes, data, theta, inner, key, 0, steps // points)[0],
                 inner,
             )
             point = eval_params(inner.opt_state, inner.params)

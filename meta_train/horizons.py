@@ -9,15 +9,20 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 MOST = 2**31 - 1  # steps are counted in 32 bits
 
+MetaStep = Int[Array, ""] | int  # meta-steps made so far, 0 at the first
+
 
 @runtime_checkable
 class Horizons(Protocol):
-    """A distribution over the number of steps of a run; `shortest` is its least value."""
+    """A distribution over the number of steps of a run, which may change over a meta-training.
+
+    `shortest` is the least value at any meta-step.
+    """
 
     @property
     def shortest(self) -> int: ...
 
-    def sample(self, key: PRNGKeyArray) -> Int[Array, ""]: ...
+    def sample(self, key: PRNGKeyArray, step: MetaStep) -> Int[Array, ""]: ...
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class Fixed:
     def shortest(self) -> int:
         return self.steps
 
-    def sample(self, key: PRNGKeyArray) -> Int[Array, ""]:
-        del key
+    def sample(self, key: PRNGKeyArray, step: MetaStep) -> Int[Array, ""]:
+        del key, step
         return jnp.asarray(self.steps, jnp.int32)
 
 
@@ -56,11 +61,53 @@ class LogUniform:
     def shortest(self) -> int:
         return self.low
 
-    def sample(self, key: PRNGKeyArray) -> Int[Array, ""]:
-        log_steps = jax.random.uniform(
-            key, minval=jnp.log(jnp.float32(self.low)), maxval=jnp.log(jnp.float32(self.high))
-        )
-        return jnp.clip(jnp.round(jnp.exp(log_steps)), self.low, self.high).astype(jnp.int32)
+    def sample(self, key: PRNGKeyArray, step: MetaStep) -> Int[Array, ""]:
+        del step
+        return _log_uniform(key, self.low, jnp.log(jnp.float32(self.high)), self.high)
+
+
+@dataclass(frozen=True)
+class Growing:
+    """Log-uniform as well, but the longest run grows with the meta-training: a curriculum.
+
+    low: of all runs. The upper end is high_first at the first meta-step, grows by a constant factor
+    per meta-step and stays at high_last from meta-step `over` on. A run keeps the number of steps
+    it began with.
+    """
+
+    low: int
+    high_first: int
+    high_last: int
+    over: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.low <= MOST:
+            raise ValueError(f"low: {self.low} must be between 1 and {MOST}")
+        for name in ("high_first", "high_last"):
+            value = getattr(self, name)
+            if not self.low <= value <= MOST:
+                raise ValueError(f"{name}: {value} must be between low, {self.low}, and {MOST}")
+        if self.high_last < self.high_first:
+            raise ValueError(
+                f"high_last: {self.high_last} must be at least high_first, {self.high_first}"
+            )
+        if self.over < 1:
+            raise ValueError(f"over: {self.over} must be at least 1 meta-step")
+
+    @property
+    def shortest(self) -> int:
+        return self.low
+
+    def sample(self, key: PRNGKeyArray, step: MetaStep) -> Int[Array, ""]:
+        done = jnp.minimum(jnp.asarray(step, jnp.float32) / self.over, 1.0)
+        first, last = jnp.log(jnp.float32(self.high_first)), jnp.log(jnp.float32(self.high_last))
+        return _log_uniform(key, self.low, first + done * (last - first), self.high_last)
+
+
+def _log_uniform(key: PRNGKeyArray, low: int, log_high: Array, most: int) -> Int[Array, ""]:
+    """most: the least whole number that no draw exceeds at any meta-step."""
+    log_steps = jax.random.uniform(key, minval=jnp.log(jnp.float32(low)), maxval=log_high)
+    return jnp.clip(jnp.round(jnp.exp(log_steps)), low, most).astype(jnp.int32)
 
 
 @dataclass(frozen=True)
@@ -100,7 +147,8 @@ class Exponential:
     def shortest(self) -> int:
         return self.pieces_min * self.steps_min
 
-    def sample(self, key: PRNGKeyArray) -> Int[Array, ""]:
+    def sample(self, key: PRNGKeyArray, step: MetaStep) -> Int[Array, ""]:
+        del step
         pieces_key, steps_key = jax.random.split(key)
         most = self._most_pieces
         pieces = self.pieces_min + jnp.round(
@@ -115,5 +163,6 @@ class Exponential:
 HORIZONS: dict[str, type] = {
     "exponential": Exponential,
     "fixed": Fixed,
+    "growing": Growing,
     "log_uniform": LogUniform,
 }

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from learned_opt.base import LearnedOptimizer, Theta
 from meta_train.estimators.base import EstimatorState, GradientEstimator, Metrics
-from meta_train.parallel import AXIS, Parallel
+from meta_train.parallel import AXIS, TASKS, Parallel
 from tasks.base import Data
 
 
@@ -118,7 +118,9 @@ class GradientLearner:
                 keys = jax.vmap(jax.random.fold_in, (None, 0))(
                     jax.random.fold_in(tasks_key, i), jnp.arange(self.num_tasks)
                 )
-                state = jax.vmap(estimator.init, (None, None, 0))(theta, arrays, keys)
+                state = jax.vmap(estimator.init, (None, None, 0, None))(
+                    theta, arrays, keys, jnp.zeros((), jnp.int32)
+                )
                 states.append(_cut(state, self.parallel.devices, local))
             shared = _Shared(
                 jnp.zeros((), jnp.int32), theta, theta, self.meta_optimizer.init(theta), run_key
@@ -160,8 +162,9 @@ class GradientLearner:
         advanced = []
         for i, estimator in enumerate(self.estimators):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, i), tasks)
-            gradients, est_state, seen = jax.vmap(estimator.estimate, (None, None, 0, 0))(
-                shared.theta, data[i], est_states[i], keys
+            estimate = jax.vmap(estimator.estimate, (None, None, 0, 0, None), axis_name=TASKS)
+            gradients, est_state, seen = estimate(
+                shared.theta, data[i], est_states[i], keys, shared.step
             )
             advanced.append(est_state)
             gradient, accepted = _mean_over_tasks(gradients)

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-AXIS = "data"
+AXIS = "data"  # over shards
+TASKS = "tasks"  # over the tasks of a family on one shard
 BACKENDS = ("pmap", "shard_map", "vmap")
 Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 

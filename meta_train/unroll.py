@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from learned_opt.base import LearnedOptimizer, Params, Theta, eval_params
-from meta_train.horizons import Horizons
+from meta_train.horizons import Horizons, MetaStep
 from tasks.base import Cfg, Data, Split, TaskFamily
 
 
@@ -50,11 +50,13 @@ class Trajectory(NamedTuple):
     fresh: Bool[Array, "*length"]  # True at and after the step that opened a new run here
 
 
-def start(episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray) -> Inner:
-    """Draws a task, a horizon and starting parameters."""
+def start(
+    episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray, meta_step: MetaStep
+) -> Inner:
+    """Draws a task, a horizon and starting parameters; meta_step: meta-steps made so far."""
     cfg_key, horizon_key, init_key, rule_key, loss_key = jax.random.split(key, 5)
     cfg = episodes.family.sample(cfg_key)
-    horizon = episodes.horizons.sample(horizon_key)
+    horizon = episodes.horizons.sample(horizon_key, meta_step)
     task = episodes.family.task(cfg, data)
     params = task.init(init_key)
     opt_state = episodes.optimizer.opt(theta, horizon, key=rule_key).init(params)
@@ -75,16 +77,22 @@ def start(episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray) -> In
 
 
 def unroll(
-    episodes: Episodes, data: Data, theta: Theta, inner: Inner, key: PRNGKeyArray, length: int
+    episodes: Episodes,
+    data: Data,
+    theta: Theta,
+    inner: Inner,
+    key: PRNGKeyArray,
+    meta_step: MetaStep,
+    length: int,
 ) -> tuple[Inner, Trajectory]:
     """Makes `length` updates; a run that reaches its horizon is replaced in place by a fresh one.
 
     At most one run may end per window, so `length` must not exceed the shortest horizon. All
     randomness comes from `key`: two calls with the same key and different theta see the same data,
-    noise and new tasks.
+    noise and new tasks. meta_step: meta-steps made so far.
     """
     start_key, steps_key = jax.random.split(key)
-    successor = start(episodes, data, theta, start_key)
+    successor = start(episodes, data, theta, start_key, meta_step)
 
     def step(carry: tuple[Inner, Array], step_key: PRNGKeyArray):
         inner, fresh = carry

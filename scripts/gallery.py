@@ -46,8 +46,8 @@ def curves(family) -> np.ndarray:
 
         def one(key):
             start_key, key = jax.random.split(key)
-            inner = start(episodes, data, theta, start_key)
-            return unroll(episodes, data, theta, inner, key, STEPS)[1].loss
+            inner = start(episodes, data, theta, start_key, 0)
+            return unroll(episodes, data, theta, inner, key, 0, STEPS)[1].loss
 
         return jax.vmap(one)(jax.random.split(jax.random.key(0), TASKS))
 

@@ -8,6 +8,7 @@ from jaxtyping import PRNGKeyArray
 
 from learned_opt.base import Theta
 from meta_train.estimators.base import Metrics, check, describe, staggered_start
+from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
 from meta_train.unroll import Episodes, Inner, unroll
 from tasks.base import Data
@@ -32,14 +33,14 @@ class TruncatedBackprop:
     def inner_steps(self) -> int:
         return self.length
 
-    def init(self, theta: Theta, data: Data, key: PRNGKeyArray) -> Inner:
-        return staggered_start(self.episodes, data, theta, key, self.length)
+    def init(self, theta: Theta, data: Data, key: PRNGKeyArray, step: MetaStep) -> Inner:
+        return staggered_start(self.episodes, data, theta, key, step, self.length)
 
     def estimate(
-        self, theta: Theta, data: Data, state: Inner, key: PRNGKeyArray
+        self, theta: Theta, data: Data, state: Inner, key: PRNGKeyArray, step: MetaStep
     ) -> tuple[Theta, Inner, Metrics]:
         def window(theta: Theta):
-            inner, trajectory = unroll(self.episodes, data, theta, state, key, self.length)
+            inner, trajectory = unroll(self.episodes, data, theta, state, key, step, self.length)
             value = self.objective(trajectory)
             return jnp.mean(value), (inner, describe(trajectory, value))
 

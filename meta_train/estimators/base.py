@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from learned_opt.base import Theta
+from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
 from meta_train.unroll import Episodes, Inner, Trajectory, start
 from tasks.base import Data
@@ -17,7 +18,11 @@ EstimatorState = Any  # pytree of arrays, carried from one meta-step to the next
 
 @runtime_checkable
 class GradientEstimator(Protocol):
-    """A frozen dataclass for one task; the learner vmaps it over tasks and joins devices."""
+    """A frozen dataclass for one task; the learner vmaps it over tasks and joins devices.
+
+    step: meta-steps made so far. `estimate` may use collectives over the axes TASKS and AXIS of
+    meta_train/parallel.py: together they are all tasks of the family.
+    """
 
     @property
     def episodes(self) -> Episodes: ...
@@ -30,10 +35,12 @@ class GradientEstimator(Protocol):
         """Steps of a window."""
         ...
 
-    def init(self, theta: Theta, data: Data, key: PRNGKeyArray) -> EstimatorState: ...
+    def init(
+        self, theta: Theta, data: Data, key: PRNGKeyArray, step: MetaStep
+    ) -> EstimatorState: ...
 
     def estimate(
-        self, theta: Theta, data: Data, state: EstimatorState, key: PRNGKeyArray
+        self, theta: Theta, data: Data, state: EstimatorState, key: PRNGKeyArray, step: MetaStep
     ) -> tuple[Theta, EstimatorState, Metrics]:
         """The gradient (theta's shape), the state after the window, scalar metrics."""
         ...
@@ -75,14 +82,14 @@ def _has_lower_bound(episodes: Episodes) -> bool:
 
 
 def staggered_start(
-    episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray, length: int
+    episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray, step: MetaStep, length: int
 ) -> Inner:
     """A first run cut short at random, so that the tasks of a family do not end together.
 
     length: steps of a window, which the run does not fall below: one window holds one end.
     """
     start_key, cut_key = jax.random.split(key)
-    inner = start(episodes, data, theta, start_key)
+    inner = start(episodes, data, theta, start_key, step)
     cut = jnp.ceil(jax.random.uniform(cut_key) * inner.horizon).astype(jnp.int32)
     return inner._replace(horizon=jnp.maximum(cut, length))
 

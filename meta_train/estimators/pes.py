@@ -10,6 +10,7 @@ from jaxtyping import PRNGKeyArray
 from learned_opt.base import Theta
 from learned_opt.naming import check_name
 from meta_train.estimators.base import Metrics, check, describe, staggered_start
+from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
 from meta_train.unroll import Episodes, Inner, unroll
 from tasks.base import Data
@@ -51,19 +52,21 @@ class PES:
     def inner_steps(self) -> int:
         return 2 * self.length
 
-    def init(self, theta: Theta, data: Data, key: PRNGKeyArray) -> PESState:
-        inner = staggered_start(self.episodes, data, theta, key, self.length)
+    def init(self, theta: Theta, data: Data, key: PRNGKeyArray, step: MetaStep) -> PESState:
+        inner = staggered_start(self.episodes, data, theta, key, step, self.length)
         pair = jax.tree.map(lambda x: jnp.stack([x, x]), inner)
         return PESState(pair, jax.tree.map(jnp.zeros_like, theta))
 
     def estimate(
-        self, theta: Theta, data: Data, state: PESState, key: PRNGKeyArray
+        self, theta: Theta, data: Data, state: PESState, key: PRNGKeyArray, step: MetaStep
     ) -> tuple[Theta, PESState, Metrics]:
         noise_key, unroll_key = jax.random.split(key)
         draw = self._draw(noise_key, theta)
         pair = jax.tree.map(lambda t, e: jnp.stack([t + e, t - e]), theta, draw)
         inner, trajectory = jax.vmap(
-            lambda theta, inner: unroll(self.episodes, data, theta, inner, unroll_key, self.length)
+            lambda theta, inner: unroll(
+                self.episodes, data, theta, inner, unroll_key, step, self.length
+            )
         )(pair, state.inner)
 
         value = self.objective(trajectory)

@@ -23,7 +23,7 @@ def loss_sum_slope(steps):
 
 def whole_first_run(estimator, key):
     """A state whose first run is not cut short."""
-    state = estimator.init(THETA, (), key)
+    state = estimator.init(THETA, (), key, 0)
     steps = estimator.episodes.horizons.shortest
     uncut = lambda inner: inner._replace(horizon=jnp.full_like(inner.horizon, steps))
     return state._replace(inner=uncut(state.inner)) if hasattr(state, "inner") else uncut(state)
@@ -34,7 +34,7 @@ def windows(estimator, count, key):
     state = whole_first_run(estimator, key)
     slopes = []
     for i in range(count):
-        gradient, state, _ = estimator.estimate(THETA, (), state, jax.random.fold_in(key, i))
+        gradient, state, _ = estimator.estimate(THETA, (), state, jax.random.fold_in(key, i), 0)
         slopes.append(gradient["rate"])
     return jnp.stack(slopes)
 
@@ -83,12 +83,12 @@ def test_noise_accumulates_within_a_run_and_is_reset_with_it():
     state = whole_first_run(estimator, jax.random.key(0))
     noise = [0.0]
     for i in range(4):
-        _, state, _ = estimator.estimate(THETA, (), state, jax.random.key(i))
+        _, state, _ = estimator.estimate(THETA, (), state, jax.random.key(i), 0)
         noise.append(float(state.noise["rate"]))
     alone = []
     for i in range(4):
         start = whole_first_run(estimator, jax.random.key(0))
-        _, after, _ = estimator.estimate(THETA, (), start, jax.random.key(i))
+        _, after, _ = estimator.estimate(THETA, (), start, jax.random.key(i), 0)
         alone.append(float(after.noise["rate"]))
     expected = [alone[0], alone[1], alone[1] + alone[2], alone[3]]
     np.testing.assert_allclose(noise[1:], expected, rtol=1e-5)
@@ -99,7 +99,7 @@ def test_first_runs_end_at_different_times(kind):
     """Between a window and a whole run, as if they had begun at random times before."""
     estimator = ESTIMATORS[kind](parabola(Fixed(40)), MeanLoss(), length=4)
     keys = jax.random.split(jax.random.key(0), 500)
-    state = jax.vmap(lambda k: estimator.init(THETA, (), k))(keys)
+    state = jax.vmap(lambda k: estimator.init(THETA, (), k, 0))(keys)
     ends = np.asarray(getattr(state, "inner", state).horizon).reshape(500, -1)[:, 0]
     assert ends.min() == 4 and ends.max() == 40
     np.testing.assert_allclose(np.median(ends), 20, atol=3)
@@ -114,7 +114,7 @@ def test_only_the_named_weights_are_perturbed():
     )
     theta = rule.init(jax.random.key(0))
     gradient, _, _ = jax.jit(
-        lambda k: estimator.estimate(theta, (), estimator.init(theta, (), k), k)
+        lambda k: estimator.estimate(theta, (), estimator.init(theta, (), k, 0), k, 0)
     )(jax.random.key(1))
     moved = {name for name, part in gradient.items() if any(x.any() for x in jax.tree.leaves(part))}
     assert moved == {"param_readout"}
@@ -135,8 +135,8 @@ def test_what_would_estimate_something_else_is_refused(kind):
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
 def test_metrics_count_divergence(kind, poison):
     estimator = ESTIMATORS[kind](parabola(Fixed(4), poison=poison), MeanLoss(), length=4)
-    state = estimator.init(THETA, (), jax.random.key(0))
-    _, _, metrics = estimator.estimate(THETA, (), state, jax.random.key(1))
+    state = estimator.init(THETA, (), jax.random.key(0), 0)
+    _, _, metrics = estimator.estimate(THETA, (), state, jax.random.key(1), 0)
     assert metrics["diverged"] == 1.0
     assert metrics["objective"] == MeanLoss().clip
     assert Descent() == Descent()

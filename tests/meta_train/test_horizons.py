@@ -1,13 +1,14 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta_train.horizons import Exponential, Fixed, LogUniform
+from meta_train.horizons import Exponential, Fixed, Growing, LogUniform
 
 
 def draw(horizons, count=20000):
     keys = jax.random.split(jax.random.key(0), count)
-    return np.asarray(jax.jit(jax.vmap(horizons.sample))(keys))
+    return np.asarray(jax.jit(jax.vmap(lambda key: horizons.sample(key, 0)))(keys))
 
 
 def test_the_papers_lengths_have_their_quantiles():
@@ -38,6 +39,9 @@ def test_fixed():
         (LogUniform, {"low": 0, "high": 3}, "low: 0"),
         (LogUniform, {"low": 5, "high": 3}, "high: 3 must be between low, 5"),
         (LogUniform, {"low": 5, "high": 2**40}, "high: "),
+        (Growing, {"low": 5, "high_first": 3, "high_last": 9, "over": 1}, "high_first: 3"),
+        (Growing, {"low": 5, "high_first": 9, "high_last": 8, "over": 1}, "high_last: 8"),
+        (Growing, {"low": 5, "high_first": 8, "high_last": 9, "over": 0}, "over: 0"),
         (Exponential, {"pieces_min": 0}, "pieces_min: 0"),
         (Exponential, {"steps_mean": -1.0}, "steps_mean: -1.0"),
         (Exponential, {"pieces_mean": float("inf")}, "pieces_mean: inf"),
@@ -47,3 +51,19 @@ def test_fixed():
 def test_lengths_that_cannot_be_are_refused_by_field(kind, fields, named):
     with pytest.raises(ValueError, match=f"^{named}"):
         kind(**fields)
+
+
+def test_the_longest_run_grows_geometrically_inside_one_program():
+    horizons, traces = Growing(10, 20, 2000, over=100), []
+
+    @jax.jit
+    def sample(step):
+        traces.append(step)
+        keys = jax.random.split(jax.random.key(0), 20000)
+        return jax.vmap(lambda key: horizons.sample(key, step))(keys)
+
+    for step, high in [(0, 20), (50, 200), (100, 2000), (10**6, 2000)]:
+        steps = np.asarray(sample(jnp.int32(step)))
+        assert steps.min() == 10 and high * 0.99 <= steps.max() <= high
+        np.testing.assert_allclose(np.median(steps), np.sqrt(10 * high), rtol=0.04)
+    assert len(traces) == 1 and horizons.shortest == 10

@@ -61,8 +61,8 @@ def test_a_run_in_other_units_is_a_run_at_another_rate(stdev):
     ]:
         episodes = Episodes(family, Descent(), Fixed(12))
         theta = {"rate": jnp.float32(theta)}
-        inner = start(episodes, data, theta, KEY)
-        losses.append(unroll(episodes, data, theta, inner, jax.random.key(1), 10)[1].loss)
+        inner = start(episodes, data, theta, KEY, 0)
+        losses.append(unroll(episodes, data, theta, inner, jax.random.key(1), 0, 10)[1].loss)
     assert losses[0][-1] < 0.7 * losses[0][0]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
