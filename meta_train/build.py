@@ -75,7 +75,7 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
         num_tasks=config.num_tasks,
         meta_optimizer=config.meta_optimizer.build().transformation(config.steps),
         ema=config.ema,
-        normalize_families=config.normalize_families,
+        family_scale=config.family_scale,
         parallel=parallel,
     )
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from learned_opt.locate import packaged
 from learned_opt.registry import LEARNED
 from meta_train import yaml_text
+from meta_train.aggregate import FamilyScale
 from meta_train.config_errors import ConfigError, Problem, explain
 from meta_train.estimators import ESTIMATORS
 from meta_train.horizons import HORIZONS
@@ -133,8 +134,10 @@ class Config(Model):
         "null: fresh ones",
     )
     ema: float = Field(default=0.99, ge=0.0, lt=1.0, description="decay of the averaged weights")
-    normalize_families: bool = Field(
-        default=True, description="scale the mean gradient of every family to norm 1"
+    family_scale: FamilyScale = Field(
+        default="unit_norm",
+        description="how a family's mean gradient is scaled, so that none owns the direction: not, "
+        "to norm 1, or by the running root mean square of its norm",
     )
     parallel: Parallel = Field(default=Parallel(), description="devices")
     log_every: AtLeastOne = Field(default=20, description="meta-steps between transfers of metrics")

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import LearnedOptimizer, Theta
+from meta_train.aggregate import FamilyScale, family_factor, family_gradient, mean_metric
 from meta_train.estimators.base import EstimatorState, GradientEstimator, Metrics
 from meta_train.parallel import AXIS, TASKS, Parallel
 from tasks.base import Data
@@ -22,6 +23,7 @@ class MetaTrainState(NamedTuple):
     theta: Theta
     theta_average: Theta  # moving average of theta, what is evaluated and exported
     meta_opt_state: Any
+    norms: Float[Array, " families"]  # running root mean square of each family's gradient norm
     est_states: tuple[EstimatorState, ...]  # per family; leading axes: shard, task
     key: PRNGKeyArray  # never changes; step and task are folded in
 
@@ -51,6 +53,7 @@ class _Shared(NamedTuple):
     theta: Theta
     theta_average: Theta
     meta_opt_state: Any
+    norms: Array
     key: PRNGKeyArray
 
 
@@ -59,8 +62,8 @@ class GradientLearner:
     """Meta-training by gradient estimates, averaged over tasks, families and devices.
 
     estimators and weights: one per task family. num_tasks: tasks of each family, a multiple of the
-    number of devices. ema: decay of the moving average of theta, in [0, 1). normalize_families:
-    scale each family's mean gradient to norm 1, so that none owns the direction.
+    number of devices. ema: decay of the moving average of theta, in [0, 1). family_scale: what the
+    mean gradient of a family is brought to before it is weighed (meta_train/aggregate.py).
     """
 
     optimizer: LearnedOptimizer
@@ -69,7 +72,7 @@ class GradientLearner:
     num_tasks: int
     meta_optimizer: optax.GradientTransformation
     ema: float = 0.99
-    normalize_families: bool = True
+    family_scale: FamilyScale = "unit_norm"
     parallel: Parallel = field(default_factory=Parallel)
 
     def __post_init__(self) -> None:
@@ -123,7 +126,12 @@ class GradientLearner:
                 )
                 states.append(_cut(state, self.parallel.devices, local))
             shared = _Shared(
-                jnp.zeros((), jnp.int32), theta, theta, self.meta_optimizer.init(theta), run_key
+                step=jnp.zeros((), jnp.int32),
+                theta=theta,
+                theta_average=theta,
+                meta_opt_state=self.meta_optimizer.init(theta),
+                norms=jnp.zeros(len(self.estimators)),
+                key=run_key,
             )
             return shared, tuple(states)
 
@@ -157,9 +165,9 @@ class GradientLearner:
         key = jax.random.fold_in(shared.key, shared.step)
         local = self.num_tasks // self.parallel.devices
         tasks = jax.lax.axis_index(AXIS) * local + jnp.arange(local)
-        total = jax.tree.map(jnp.zeros_like, shared.theta)
+        total, noise = jax.tree.map(jnp.zeros_like, shared.theta), jnp.zeros(())
         metrics: Metrics = {}
-        advanced = []
+        advanced, norms = [], []
         for i, estimator in enumerate(self.estimators):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, i), tasks)
             estimate = jax.vmap(estimator.estimate, (None, None, 0, 0, None), axis_name=TASKS)
@@ -167,24 +175,23 @@ class GradientLearner:
                 shared.theta, data[i], est_states[i], keys, shared.step
             )
             advanced.append(est_state)
-            gradient, accepted = _mean_over_tasks(gradients)
-            norm = optax.tree.norm(gradient)
-            # Finite gradients can still have a norm that overflows: such a family sits this out.
-            usable = jnp.isfinite(norm)
-            gradient = jax.tree.map(lambda g, u=usable: jnp.where(u, g, 0.0), gradient)
-            share = self.weights[i] / sum(self.weights)
-            if self.normalize_families:
-                share = share / jnp.where(usable, jnp.maximum(norm, 1e-12), 1.0)
-            total = jax.tree.map(lambda t, g, s=share: t + s * g, total, gradient)
+            family = family_gradient(gradients)
+            factor, rms = family_factor(self.family_scale, family, shared.norms[i])
+            norms.append(rms)
+            share = factor * self.weights[i] / sum(self.weights)
+            total = jax.tree.map(lambda t, g, s=share: t + s * g, total, family.mean)
+            noise = noise + jnp.square(share) * family.noise
             name = estimator.episodes.family.name
-            metrics[f"tasks/{name}/grad_norm"] = norm
-            metrics[f"tasks/{name}/rejected"] = 1.0 - accepted / self.num_tasks
-            for what, value in seen.items():
-                metrics[f"tasks/{name}/{what}"] = jax.lax.pmean(jnp.mean(value), AXIS)
-        shared, meta_metrics = self._update(shared, total)
+            metrics[f"tasks/{name}/grad_norm"] = family.norm
+            metrics[f"tasks/{name}/grad_snr"] = family.signal_to_noise
+            metrics[f"tasks/{name}/rejected"] = 1.0 - family.accepted / self.num_tasks
+            for what, values in seen.items():
+                metrics[f"tasks/{name}/{what}"] = mean_metric(values)
+        shared, meta_metrics = self._update(shared._replace(norms=jnp.stack(norms)), total)
         names = [estimator.episodes.family.name for estimator in self.estimators]
         losses = jnp.stack([metrics[f"tasks/{name}/objective"] for name in names])
         meta_metrics["meta/loss"] = jnp.average(losses, weights=jnp.asarray(self.weights))
+        meta_metrics["meta/grad_snr"] = optax.tree.norm(total, squared=True) / noise
         return shared, tuple(advanced), metrics | meta_metrics
 
     def _update(self, shared: _Shared, gradient: Theta) -> tuple[_Shared, Metrics]:
@@ -207,33 +214,22 @@ class GradientLearner:
             "meta/update_norm": optax.tree.norm(updates),
             "meta/theta_norm": optax.tree.norm(theta),
         }
-        return _Shared(shared.step + 1, theta, average, meta_opt_state, shared.key), metrics
+        shared = shared._replace(
+            step=shared.step + 1,
+            theta=theta,
+            theta_average=average,
+            meta_opt_state=meta_opt_state,
+        )
+        return shared, metrics
 
 
 def _part(state: MetaTrainState) -> tuple[_Shared, tuple[EstimatorState, ...]]:
-    shared = _Shared(state.step, state.theta, state.theta_average, state.meta_opt_state, state.key)
-    return shared, state.est_states
+    return _Shared(*(getattr(state, name) for name in _Shared._fields)), state.est_states
 
 
 def _join(shared: _Shared, est_states: tuple[EstimatorState, ...]) -> MetaTrainState:
-    return MetaTrainState(*shared[:-1], est_states=est_states, key=shared.key)
+    return MetaTrainState(**shared._asdict(), est_states=est_states)
 
 
 def _cut(tree: Any, shards: int, local: int) -> Any:
     return jax.tree.map(lambda x: x.reshape(shards, local, *x.shape[1:]), tree)
-
-
-def _mean_over_tasks(gradients: Theta) -> tuple[Theta, Array]:
-    """Mean over the tasks of all shards whose gradient is finite, and how many those are."""
-    leaves = jax.tree.leaves(gradients)
-    finite = jnp.stack(
-        [jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim))) for x in leaves]
-    ).all(axis=0)
-    accepted = jax.lax.psum(jnp.sum(finite), AXIS)
-
-    def mean(x: Array) -> Array:
-        keep = finite.reshape(-1, *(1,) * (x.ndim - 1))
-        share = jnp.where(keep, x, 0.0) / jnp.maximum(accepted, 1)
-        return jax.lax.psum(jnp.sum(share, axis=0), AXIS)
-
-    return jax.tree.map(mean, gradients), accepted

@@ -52,17 +52,17 @@ def test_a_poisoned_family_touches_nothing(kind, poison):
         assert metrics["tasks/bad/rejected"] == 1.0
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_huge_gradients_leave_everything_finite(normalize):
+@pytest.mark.parametrize("scale", ["unit_norm", "running_rms", "none"])
+def test_huge_gradients_leave_everything_finite(scale):
     huge = learner(
         backprop(1.5e19, "huge"),
         backprop(2.0, "sane"),
-        normalize_families=normalize,
+        family_scale=scale,
         meta_optimizer=optax.adam(0.1),
     )
     before, state, metrics = first_step(huge)
     moved = abs(float(state.theta["rate"]) - before)
-    if normalize or not metrics["meta/rejected"]:
+    if scale != "none" or not metrics["meta/rejected"]:
         np.testing.assert_allclose(moved, 0.1, rtol=1e-3)
     else:  # Adam's second moment would have overflowed
         assert moved == 0.0
@@ -94,7 +94,7 @@ def test_without_normalising_gradients_add_up_as_they_are():
             backprop(2.0, "one"),
             backprop(4.0, "two"),
             weights=(3.0, 1.0),
-            normalize_families=False,
+            family_scale="none",
         )
     )
     one, two = (float(metrics[f"tasks/{n}/grad_norm"]) for n in ("one", "two"))
