@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-BAD_USAGE, MISSING_DATA, INTERRUPTED = 2, 3, 130
+FAILED, BAD_USAGE, MISSING_DATA, INTERRUPTED = 1, 2, 3, 130
 
 
 class UsageError(Exception):
@@ -295,7 +295,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="learned-opt",
         description="Meta-train optimizers, look at them, measure them.",
-        epilog="exit codes: 0 done, 2 bad usage or config, 3 missing data, 130 interrupted, saved",
+        epilog="exit codes: 0 done, 1 failed, 2 bad usage or config, 3 missing data, "
+        "130 interrupted, saved",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -387,7 +388,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _explain(error: Exception) -> tuple[int, str] | None:
     """Exit code and message for what the user can mend, None for what is a fault of the code."""
     from learned_opt.locate import WeightsError
-    from meta_train.checkpoint import CheckpointError
+    from meta_train.checkpoint import CheckpointError, Unsaved
     from meta_train.config_errors import ConfigError
     from meta_train.figures import MissingExtra
     from meta_train.results import ResultsError
@@ -396,6 +397,8 @@ def _explain(error: Exception) -> tuple[int, str] | None:
 
     if isinstance(error, MissingData):
         return MISSING_DATA, str(error)
+    if isinstance(error, Unsaved):
+        return FAILED, f"{error}; the checkpoints there are as they were: go on with --resume"
     mendable = (UsageError, ConfigError, RunError, WeightsError, CheckpointError)
     if isinstance(error, (*mendable, ResultsError, MissingExtra)):
         return BAD_USAGE, str(error)

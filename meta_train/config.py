@@ -26,7 +26,7 @@ from tasks.names import check_label
 from tasks.registry import FAMILIES
 
 AtLeastOne = Annotated[int, Field(ge=1)]
-CHANGEABLE = ("steps", "log_every", "evaluation", "checkpoint", "wandb")  # when a run is resumed
+CHANGEABLE = ("steps", "log_every", "evaluation", "checkpoint", "wandb", "parallel")  # on resume
 
 DEFAULTS = {"objective": {"kind": "log_loss"}, "meta_optimizer": {"kind": "adam"}}
 
@@ -82,6 +82,10 @@ class Checkpoint(Model):
         default=120.0, gt=0.0, description="seconds between checkpoints"
     )
     keep: AtLeastOne = Field(default=3, description="how many checkpoints stay")
+    on_error: Literal["stop", "continue"] = Field(
+        default="stop",
+        description="what a save that fails, as on a full disk, does to the run; the last must not",
+    )
 
 
 class Wandb(Model):

@@ -1,7 +1,9 @@
 """One meta-training job: config and folder in, weights out, whatever happens in between."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,13 +15,13 @@ from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
 from meta_train import run_folder
 from meta_train.build import build_learner, build_score, build_start
-from meta_train.checkpoint import CheckpointError, Checkpoints, saved_steps
+from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_steps
 from meta_train.config import Config
 from meta_train.learner import GradientLearner, MetaTrainState
-from meta_train.loop import Loop, Plan, RunState, begin
+from meta_train.loop import Best, Loop, Plan, RunState, begin
 from meta_train.progress import Progress
 from meta_train.run_folder import RunError, RunFolder
-from meta_train.sinks import Guarded, JsonLines, Sink, Wandb, keep_lines
+from meta_train.sinks import Guarded, JsonLines, Sink, Wandb, keep_lines, warn
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ def train(
 
     stream: gets the progress. stopped: asked between meta-steps. overrides: kept for the record.
     source: names the config in messages. Raises ConfigError, RunError and MissingData before
-    anything is written, CheckpointError where the last checkpoint does not fit.
+    anything is written, CheckpointError where the last checkpoint does not fit, Unsaved where a
+    checkpoint cannot be written and the config says to stop, or it is the last.
     """
     path = path.absolute()
     old = run_folder.check(path, config, resume)
@@ -59,15 +62,21 @@ def train(
         run_folder.describe(path, config, overrides)
         folder.write_status("running", int(state.learner.step), config.steps)
         sinks.append(JsonLines(folder.metrics))
-        save = _saver(config, folder, learner, checkpoints)
+        saver = Saver(config, folder, learner, checkpoints)
         progress = Progress(stream, config.steps)
-        loop = Loop(learner, data, _plan(config), score, save, stopped, sinks, progress)
+
+        def must_stop() -> bool:
+            saver.check()
+            return stopped()
+
+        loop = Loop(learner, data, _plan(config), score, saver.save, must_stop, sinks, progress)
         return _run(loop, state, folder, checkpoints)
     except (RunError, CheckpointError):
         raise  # the run that lies there is as good as before
     except BaseException as error:
         step = checkpoints.latest() or 0
-        folder.write_status("failed", step, config.steps, f"{type(error).__name__}: {error}")
+        with suppress(OSError):  # the disk may be full; the error at hand says more
+            folder.write_status("failed", step, config.steps, f"{type(error).__name__}: {error}")
         raise
     finally:
         checkpoints.close()
@@ -84,7 +93,7 @@ def _start(
 ) -> RunState:
     """The state to go on from; what the folder says about later steps is dropped."""
     state = begin(learner, fresh)
-    step = checkpoints.latest()
+    step = checkpoints.sound(warn)
     if step is None:
         keep_lines(folder.metrics, lambda line: False)
         return state
@@ -138,17 +147,49 @@ def _plan(config: Config) -> Plan:
     )
 
 
-def _saver(
-    config: Config, folder: RunFolder, learner: GradientLearner, checkpoints: Checkpoints
-) -> Callable[[int, RunState], None]:
-    card = _card(config)
+@dataclass(frozen=True)
+class Saver:
+    """Saves a run in the background; what a failure does to the run is in its config."""
 
-    def save(step: int, state: RunState) -> None:
-        checkpoints.save(step, state)
-        _write_weights(folder, learner.optimizer, learner.theta(state.learner), step, state, card)
-        folder.write_status("running", step, config.steps)
+    config: Config
+    folder: RunFolder
+    learner: GradientLearner
+    checkpoints: Checkpoints
 
-    return save
+    def save(self, step: int, state: RunState) -> None:
+        """Takes a copy of all that is to be written; the files follow, the checkpoint first."""
+        self._or_go_on(self.checkpoints.wait)
+        theta = jax.tree.map(np.array, jax.device_get(self.learner.theta(state.learner)))
+
+        def write() -> None:
+            _write_weights(self.folder, self.learner.optimizer, theta, step, state.best, self._card)
+            self.folder.write_status("running", step, self.config.steps)
+
+        self.checkpoints.save(step, state, write)
+
+    def check(self) -> None:
+        """Raises Unsaved, or warns, where the last save has failed."""
+        self._or_go_on(self.checkpoints.check)
+
+    def _or_go_on(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Unsaved as error:
+            if self.config.checkpoint.on_error == "stop":
+                raise
+            warn(f"{error}; training goes on")
+
+    @cached_property
+    def _card(self) -> dict[str, Any]:
+        about: dict[str, Any] = {
+            "made_by": "learned-opt train",
+            "config": self.config.model_dump(mode="json"),
+            "commit": run_folder.commit(),
+            "licence": "Apache-2.0",
+        }
+        if self.config.evaluation:
+            about["selection"] = self.config.evaluation.model_dump(mode="json")
+        return about
 
 
 def _run(loop: Loop, state: RunState, folder: RunFolder, checkpoints: Checkpoints) -> Outcome:
@@ -169,32 +210,20 @@ def _run(loop: Loop, state: RunState, folder: RunFolder, checkpoints: Checkpoint
     return Outcome(status, loop.step)
 
 
-def _card(config: Config) -> dict[str, Any]:
-    about: dict[str, Any] = {
-        "made_by": "learned-opt train",
-        "config": config.model_dump(mode="json"),
-        "commit": run_folder.commit(),
-        "licence": "Apache-2.0",
-    }
-    if config.evaluation:
-        about["selection"] = config.evaluation.model_dump(mode="json")
-    return about
-
-
 def _write_weights(
     folder: RunFolder,
     optimizer: LearnedOptimizer,
     theta: Theta,
     step: int,
-    state: RunState,
+    best: Best,
     card: dict[str, Any],
 ) -> None:
     """Weights of the last meta-step and the best ones; both can be made again from a checkpoint."""
     finite = all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(theta))
     if finite:
         io.write(folder.last_weights, optimizer, theta, {**card, "meta_steps": step})
-    if int(state.best.step) >= 0:
-        found = {"meta_steps": int(state.best.step), "selection_score": float(state.best.score)}
-        io.write(folder.best_weights, optimizer, state.best.theta, {**card, **found})
+    if int(best.step) >= 0:
+        found = {"meta_steps": int(best.step), "selection_score": float(best.score)}
+        io.write(folder.best_weights, optimizer, best.theta, {**card, **found})
     else:
         folder.best_weights.unlink(missing_ok=True)

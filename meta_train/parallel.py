@@ -79,3 +79,18 @@ class Parallel:
             check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=1)
+
+
+def is_spread(leaf: Any) -> bool:
+    """Whether `Parallel.shard` placed this array: its leading axes are shard and task."""
+    sharding = leaf.sharding if isinstance(leaf, jax.Array) else None
+    return isinstance(sharding, NamedSharding) and sharding.spec[:1] == (AXIS,)
+
+
+def pieces(leaf: jax.Array) -> list[tuple[int, np.ndarray]]:
+    """Copies of the rows that this process holds, each with the number of its first row."""
+    return [
+        (shard.index[0].start or 0, np.array(shard.data))
+        for shard in leaf.addressable_shards
+        if shard.replica_id == 0
+    ]

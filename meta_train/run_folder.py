@@ -19,7 +19,7 @@ from meta_train import config as configs
 from meta_train.config import Config
 from meta_train.files import write_json
 
-PACKAGES = ("jax", "jaxlib", "optax", "numpy", "orbax-checkpoint", "learned-opt")
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "learned-opt")
 
 
 class RunError(ValueError):

@@ -6,6 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,23 +25,36 @@ class Sink(Protocol):
 class JsonLines:
     """One JSON object per line, "step" first; a number that is not finite becomes null.
 
-    Every line is handed to the system at once, so that a killed process loses none of them.
+    Every line is handed to the system at once, so that a killed process loses none of them. What a
+    full disk does not take waits for room, with one warning; `close` raises OSError where there is
+    still none, unless the run has failed anyway.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
+        self._waiting = b""
+        self._warned = False
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         line = {"step": step} | {
             name: value if math.isfinite(value) else None for name, value in values.items()
         }
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        self._waiting += json.dumps(line).encode() + b"\n"
+        try:
+            self._write()
+        except OSError as error:
+            if not self._warned:
+                warn(f"{self._file.name}: {error.strerror}; the lines wait for room")
+            self._warned = True
 
     def close(self, failed: bool = False) -> None:
-        del failed
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with self._file, suppress(*(OSError,) if failed else ()):
+            self._write()
+            os.fsync(self._file.fileno())
+
+    def _write(self) -> None:
+        while self._waiting:  # a disk that fills up takes a part
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
 
 
 def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -114,4 +128,8 @@ class Guarded:
             call(self._sink)
         except Exception as error:
             self._sink = None
-            print(f"warning: {self._name} is off from here on: {error}", file=sys.stderr)
+            warn(f"{self._name} is off from here on: {error}")
+
+
+def warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)

@@ -22,13 +22,12 @@ ALLOWED = {  # package -> what it may import beside itself and the standard libr
     "tasks": NUMERICS | {"tensorflow_datasets", "sklearn"},
     "meta_train": NUMERICS
     | {"learned_opt", "tasks", "safetensors", "scipy"}
-    | {"pydantic", "pydantic_core", "yaml", "orbax", "wandb", "matplotlib", "pyarrow"},
+    | {"pydantic", "pydantic_core", "yaml", "wandb", "matplotlib", "pyarrow"},
 }
 INSIDE_FUNCTIONS = {"tensorflow_datasets", "sklearn", "wandb", "matplotlib"}
 ONLY_IN = {
     "tensorflow_datasets": {"tasks/data.py", "tasks/builders.py", "tasks/elsewhere.py"},
     "sklearn": {"tasks/sources/scikit_learn.py"},
-    "orbax": {"meta_train/checkpoint.py"},
     "wandb": {"meta_train/sinks.py"},
 }
 EXECUTING = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}

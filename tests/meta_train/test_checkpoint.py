@@ -1,5 +1,6 @@
 """Checkpoints: what comes back is what went in, and a killed process spoils nothing."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 
-from meta_train.checkpoint import CheckpointError, Checkpoints, read_arrays
+from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, read_arrays, saved_steps
 
 
 class State(NamedTuple):
@@ -104,29 +105,110 @@ def test_every_difference_to_the_state_is_named(tmp_path):
     checkpoints.close()
 
 
-def test_a_damaged_checkpoint_is_an_error_that_names_it(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "c")
-    checkpoints.save(3, make())
+def flip(path, where):
+    content = bytearray(path.read_bytes())
+    content[where] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "a byte of the arrays": lambda folder: flip(folder / "part-00000.safetensors", -1),
+    "a byte of the header": lambda folder: flip(folder / "part-00000.safetensors", 9),
+    "the arrays are gone": lambda folder: (folder / "part-00000.safetensors").unlink(),
+    "the manifest is gone": lambda folder: (folder / "manifest.json").unlink(),
+    "half a manifest": lambda folder: os.truncate(folder / "manifest.json", 30),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_found_and_named_and_the_checkpoint_before_it_used(tmp_path, what):
+    folder = tmp_path / "c"
+    checkpoints = Checkpoints(folder)
+    for step in (3, 5):
+        checkpoints.save(step, make(step))
     checkpoints.wait()
-    for path in (tmp_path / "c" / "00000003").rglob("*"):
-        if path.is_file() and path.parent.name == "d":
-            path.write_bytes(path.read_bytes()[:10])
-    with pytest.raises(CheckpointError, match="step 3"):
-        checkpoints.restore(3, make())
-    checkpoints.close()
+    DAMAGE[what](folder / "00000005")
+    file = "manifest.json" if "manifest" in what else "part-00000.safetensors"
+    with pytest.raises(CheckpointError, match=f"00000005 is damaged: {file}"):
+        checkpoints.restore(5, make())
+    said = []
+    assert checkpoints.sound(said.append) == 3
+    assert (
+        len(said) == 1 and file in said[0] and "going on from the checkpoint of step 3" in said[0]
+    )
+    same(checkpoints.restore(3, make()), make(3))
+    checkpoints.save(5, make(5))  # the damaged one is out of the way
+    checkpoints.wait()
+    same(checkpoints.restore(5, make()), make(5))
+    for step in (3, 5):
+        DAMAGE[what](folder / f"{step:08d}")
+    with pytest.raises(CheckpointError, match="00000005 is.*00000003 is.*no other is left"):
+        checkpoints.sound(said.append)
+
+
+def test_every_byte_of_a_manifest_counts(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(3, {"a": jnp.zeros(1)})
+    checkpoints.wait()
+    path = tmp_path / "00000003" / "manifest.json"
+    content = path.read_bytes()
+    for where in range(len(content)):
+        if content[where : where + 1].isspace():
+            continue
+        flip(path, where)
+        with pytest.raises(CheckpointError, match="is damaged"):
+            read_arrays(tmp_path, 3)
+        path.write_bytes(content)
+    read_arrays(tmp_path, 3)
+
+
+def test_a_save_that_fails_leaves_those_before_it_and_the_next_may_work(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"a": jnp.zeros(3)})
+    checkpoints.wait()
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("meta_train.checkpoint.write_whole", full)
+        checkpoints.save(2, {"a": jnp.ones(3)})
+        with pytest.raises(Unsaved, match="No space left on device"):
+            checkpoints.wait()
+    checkpoints.check()  # told once
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+    checkpoints.save(3, {"a": jnp.ones(3)})
+    checkpoints.wait()
+    assert saved_steps(tmp_path) == [1, 3]
+
+
+def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "meta_train.checkpoint.write_whole",
+        lambda path, content: time.sleep(0.5) or path.write_bytes(bytes(content, "utf-8")
+        if isinstance(content, str) else content),
+    )  # fmt: skip
+    checkpoints = Checkpoints(tmp_path)
+    state = {"a": jax.block_until_ready(jnp.zeros(100_000))}
+    written = []
+    began = time.perf_counter()
+    checkpoints.save(1, state, lambda: written.append(saved_steps(tmp_path)))
+    assert time.perf_counter() - began < 0.4 and not saved_steps(tmp_path)
+    checkpoints.wait()
+    assert written == [[1]]
 
 
 def test_arrays_are_read_by_name_while_the_run_writes(tmp_path):
     checkpoints = Checkpoints(tmp_path / "c")
     checkpoints.save(3, {"theta": {"w": jnp.arange(3.0)}})
     checkpoints.wait()
-    (tmp_path / "c" / "00000004.orbax-checkpoint-tmp").mkdir()
+    (tmp_path / "c" / ".00000004.new").mkdir()
     np.testing.assert_array_equal(read_arrays(tmp_path / "c", 3)["theta/w"], [0.0, 1.0, 2.0])
     with pytest.raises(CheckpointError, match=r"no checkpoint of step 7 \(there are: 3\)"):
         read_arrays(tmp_path / "c", 7)
     with pytest.raises(CheckpointError, match="no such folder"):
         read_arrays(tmp_path / "none", 3)
-    assert (tmp_path / "c" / "00000004.orbax-checkpoint-tmp").exists()
+    assert (tmp_path / "c" / ".00000004.new").exists()
     checkpoints.close()
 
 
@@ -157,5 +239,5 @@ def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(tmp_path, round
         assert step is not None and step >= 5
         found = checkpoints.restore(step, {"x": jnp.zeros(500_000), "step": jnp.asarray(0)})
         assert (found["x"] == step).all() and found["step"] == step
-        assert not list(folder.glob("*tmp*"))
+        assert not list(folder.glob(".*"))
         checkpoints.close()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from meta_train.checkpoint import saved_steps
 from meta_train.cli import main
 
 TINY = """
@@ -103,7 +105,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tiny, whole, tmp_path):
     assert status(run)["status"] == "running"
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 61, "meta/lo')  # as a kill in the midst of a write leaves it
-    (run / "checkpoints" / "00000059.orbax-checkpoint-tmp").mkdir(exist_ok=True)
+    (run / "checkpoints" / ".00000059.new").mkdir(exist_ok=True)
     assert main(["train", str(tiny), "--out", str(run), "--resume"]) == 0
     same_run(run, whole)
 
@@ -156,6 +158,60 @@ def test_a_signal_ends_the_run_after_its_step_and_saves(tiny, whole, tmp_path, n
     reference = tmp_path / "reference"
     assert main(["train", str(tiny), *more, "--out", str(reference)]) == 0
     same_run(run, reference)
+
+
+# Stands for a disk that is full from the save of step 14 to that of step 28.
+FULL_DISK = """
+import resource, sys
+from meta_train.checkpoint import Checkpoints
+from meta_train.cli import main
+
+write = Checkpoints._write
+def limited(self, step, *more):
+    soft = 1000 if 14 <= step < 28 else resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+    write(self, step, *more)
+Checkpoints._write = limited
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+def test_a_full_disk_stops_the_run_or_not_and_spoils_nothing(tiny, whole, tmp_path, on_error):
+    run = tmp_path / "run"
+    train = ["train", str(tiny), f"checkpoint.on_error={on_error}", "--out", str(run)]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *train], capture_output=True, text=True, timeout=200
+    )
+    assert "Traceback" not in done.stderr
+    assert "checkpoints: cannot be saved to: File too large" in done.stderr
+    if on_error == "continue":
+        assert done.returncode == 0, done.stderr
+        assert "; training goes on" in done.stderr
+    else:
+        assert done.returncode == 1 and "go on with --resume" in done.stderr
+        assert saved_steps(run / "checkpoints") == [0, 7]
+        assert main([*train, "--resume"]) == 0
+    same_run(run, whole)
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tiny, whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    file = run / "checkpoints" / "00000060" / "part-00000.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    assert main(["train", str(tiny), "--out", str(run), "--resume"]) == 0
+    err = capsys.readouterr().err
+    assert f"{file.parent} is damaged: {file.name}" in err and "checkpoint of step 56" in err
+    same_run(run, whole)
+    shutil.rmtree(run / "checkpoints" / "00000056")
+    for step in (49, 60):
+        (run / "checkpoints" / f"{step:08d}" / "manifest.json").unlink()
+    before = metrics(run)
+    assert "no other is left" in refused(capsys, "train", tiny, "--out", run, "--resume")
+    assert metrics(run) == before
 
 
 def test_resume_in_an_empty_or_missing_folder_starts(tiny, whole, tmp_path):
