@@ -148,10 +148,12 @@ def test_tasks_must_divide_over_devices():
 
 AGREEMENT = """
 import json, sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import jax, optax
 jax.config.update("jax_num_cpu_devices", 2)
 from toys import Descent, NoisyLine
+from meta_train.checkpoint import Checkpoints
 from meta_train.estimators import PES
 from meta_train.horizons import LogUniform
 from meta_train.learner import GradientLearner
@@ -162,23 +164,32 @@ from tasks.families.mlp import MLPClassifier
 
 rule = Descent()
 pes = PES(Episodes(NoisyLine(), rule, LogUniform(5, 9)), LogLoss(), length=5)
+checkpoints = Checkpoints(Path(sys.argv[2]), keep=9)
 out = {}
-for backend, devices in [("shard_map", 1), ("shard_map", 2), ("pmap", 1), ("pmap", 2), ("vmap", 2)]:
+KINDS = [("shard_map", 1), ("shard_map", 2), ("pmap", 1), ("pmap", 2), ("vmap", 2)]
+for i, (backend, devices) in enumerate(KINDS):
     one = GradientLearner(rule, (pes,), (1.0,), 4, optax.adam(1e-3), 0.9,
                           parallel=Parallel(backend, devices))
     data = one.load()
     state = one.init(jax.random.key(0), data)
-    for _ in range(2):
+    numbers = lambda: [float(x) for leaf in jax.tree.leaves(state.theta) for x in leaf.ravel()]
+    state, metrics = one.step(state, data)
+    checkpoints.save(i, state)
+    state, metrics = one.step(state, data)
+    out[f"{backend} {devices}"] = numbers()
+    if i:  # the second step again, from where the kind before was after its first
+        checkpoints.wait()
+        state = one.place(checkpoints.restore(i - 1, state))
         state, metrics = one.step(state, data)
-    leaves = jax.tree.leaves(jax.device_get(state.theta))
-    out[f"{backend} {devices}"] = [float(x) for leaf in leaves for x in leaf.ravel()]
+        out[f"{backend} {devices} resumed"] = numbers()
+checkpoints.close()
 print(json.dumps(out))
 """
 
 
-def test_backends_and_device_counts_agree_after_two_steps():
+def test_backends_and_device_counts_agree_and_go_on_from_one_another(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", AGREEMENT, str(Path(__file__).parents[1])],
+        [sys.executable, "-c", AGREEMENT, str(Path(__file__).parents[1]), str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=250,
@@ -186,6 +197,7 @@ def test_backends_and_device_counts_agree_after_two_steps():
     assert done.returncode == 0, done.stderr[-2000:]
     thetas = {name: np.array(x) for name, x in json.loads(done.stdout).items()}
     reference = thetas.pop("shard_map 1")
+    assert len(thetas) == 8
     assert np.isfinite(reference).all()
     for name, theta in thetas.items():
         np.testing.assert_allclose(theta, reference, rtol=1e-4, atol=2e-6, err_msg=name)
