@@ -14,7 +14,8 @@ from meta_train.progress import Progress
 
 
 def fake_state(step, theta, key):
-    return MetaTrainState(step, theta, theta_average=(), meta_opt_state=(), est_states=(), key=key)
+    empty = MetaTrainState(*[()] * len(MetaTrainState._fields))
+    return empty._replace(step=step, theta=theta, key=key)
 
 
 class FakeLearner:
