@@ -26,14 +26,14 @@ def _usage() -> Iterator[None]:
         raise UsageError(str(error)) from None
 
 
-def start_jax(devices: int = 1) -> None:
-    """Imports JAX with a compile cache in the user's cache folder and `devices` parts of the host.
+def start_jax(devices: int = 1, cached: bool = True) -> None:
+    """Imports JAX with `devices` parts of the host and a compile cache in the user's cache folder.
 
-    JAX_COMPILATION_CACHE_DIR, where set, is left as it is.
+    JAX_COMPILATION_CACHE_DIR, where set, is left as it is. cached: without it, there is no other.
     """
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    if cached and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         jax.config.update("jax_compilation_cache_dir", str(cache / "learned-opt" / "jax"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
@@ -61,13 +61,13 @@ def find_config(name: str) -> Path:
     raise UsageError(f"{name}: no such file")
 
 
-def _load_config(args: argparse.Namespace) -> tuple[Any, str]:
+def _load_config(args: argparse.Namespace, cached: bool = True) -> tuple[Any, str]:
     """The config of a command and the name it has in messages; JAX is ready for it."""
     from meta_train import config as configs
 
     path = find_config(args.config)
     config = configs.load(path, args.overrides)
-    start_jax(config.parallel.devices if config.parallel.backend != "vmap" else 1)
+    start_jax(config.parallel.devices if config.parallel.backend != "vmap" else 1, cached)
     return config, str(path)
 
 
@@ -220,52 +220,21 @@ def show_list(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    return {"meta": _bench_meta, "step": _bench_step, "tasks": _bench_tasks}[args.what](args)
-
-
-def _bench_meta(args: argparse.Namespace) -> int:
-    args.config = args.overrides.pop(0) if args.overrides else "quickstart"
-    config, source = _load_config(args)
-    from meta_train import benchmark
-
-    return _show_measured(benchmark.meta(config, source), args.json)
-
-
-def _bench_step(args: argparse.Namespace) -> int:
-    if args.overrides:
-        raise UsageError(f"bench step takes no arguments, not {args.overrides[0]!r}")
-    start_jax()
-    from meta_train import benchmark
-
-    return _show_measured(benchmark.step(), args.json)
-
-
-def _bench_tasks(args: argparse.Namespace) -> int:
-    start_jax()
-    from meta_train import benchmark_tasks
-    from meta_train.benchmark import peak_memory
+    """Compiles cold: without a compile cache, unless JAX_COMPILATION_CACHE_DIR asks for one."""
+    if args.what != "meta" and (args.preset or args.sweep or args.seconds):
+        raise UsageError("--preset, --sweep and --seconds belong to bench meta")
+    if args.what == "meta":
+        if args.preset:
+            args.overrides.insert(0, args.preset)
+        args.config = args.overrides.pop(0) if args.overrides else "quickstart"
+        config, source = _load_config(args, cached=False)
+    else:
+        config, source = None, ""
+        start_jax(cached=False)
+    from meta_train import bench_commands
 
     with _usage():
-        rows = []
-        for row in benchmark_tasks.tasks(args.overrides):
-            rows.append(row)
-            if not args.json:
-                print(benchmark_tasks.line(row), flush=True)
-    memory = peak_memory()
-    if args.json:
-        print(json.dumps({"tasks": rows, "peak_memory_mib": memory}))
-    else:
-        print(f"peak memory: {memory:,.0f} MiB")
-    return 0
-
-
-def _show_measured(found: dict[str, Any], as_json: bool) -> int:
-    if as_json:
-        print(json.dumps(found))
-    else:
-        for name, value in found.items():
-            print(f"{name}: {value:,.4g}" if isinstance(value, float) else f"{name}: {value}")
-    return 0
+        return getattr(bench_commands, args.what)(args, config, source)
 
 
 def _names(text: str) -> list[str]:
@@ -367,9 +336,16 @@ def _add_more(add: Any, commands: Any) -> None:
     command.add_argument("what", choices=("meta", "step", "tasks"))
     command.add_argument(
         "overrides",
-        metavar="CONFIG key=value | KIND",
+        metavar="CONFIG key=value | NAME | KIND",
         nargs="*",
-        help="for meta (default: quickstart); for tasks (default: every kind)",
+        help="for meta (default: quickstart); optimizers for step; for tasks (default: every kind)",
+    )
+    command.add_argument("--preset", metavar="NAME", help="of meta: a shipped config, as `peer`")
+    command.add_argument(
+        "--sweep", action="store_true", help="of meta: over devices, tasks, parameters, length"
+    )
+    command.add_argument(
+        "--seconds", type=_positive, metavar="N", help="of meta: how long to measure (default: 10)"
     )
     command.add_argument("--json", action="store_true", help="for scripts")
 

@@ -353,7 +353,8 @@ def test_every_config_error_is_a_line_and_exit_code_2(tiny, tmp_path, capsys):
         (["export", "nowhere", "x.safetensors", "--step", "3"], "nowhere"),
         (["report", "nowhere"], "no such file"),
         (["data", "prepare", "digts"], "did you mean digits?"),
-        (["bench", "step", "steps=3"], "no arguments"),
+        (["bench", "step", "smal_fc"], "did you mean small_fc?"),
+        (["bench", "tasks", "--sweep"], "belong to bench meta"),
     ],
 )
 def test_bad_arguments_are_a_line_and_exit_code_2(args, words, capsys):

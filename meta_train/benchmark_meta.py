@@ -1,0 +1,181 @@
+"""How fast meta-training runs, what its time goes into and how that grows."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+
+from learned_opt.registry import HAND_DESIGNED
+from meta_train.benchmark import medians, peak_memory
+from meta_train.build import build_learner, build_tasks
+from meta_train.config import Config
+from meta_train.learner import GradientLearner
+from tasks.cost import cost
+
+SECONDS = 10.0
+SWEEP_SECONDS = 2.0
+LEAST_STEPS = 5
+
+
+class _Running:
+    """A learner on its way: every call makes one meta-step."""
+
+    def __init__(self, learner: GradientLearner, seed: int) -> None:
+        self.learner = learner
+        self.data = learner.load()
+        self.state = learner.init(jax.random.key(seed), self.data)
+        began = time.perf_counter()
+        jax.block_until_ready(self())
+        self.first_step_seconds = time.perf_counter() - began
+
+    def __call__(self) -> Any:
+        self.state, metrics = self.learner.step(self.state, self.data)
+        return metrics
+
+
+def meta(config: Config, source: str = "config", seconds: float = SECONDS) -> dict[str, Any]:
+    """Speed of meta-training with `config`, measured for about `seconds` besides compilation.
+
+    optimizer_share: of a meta-step, what is left out when SGD trains in the rule's place.
+    host_percent: time of the host's own work on a meta-step, done while another one computes.
+    """
+    learner = build_learner(config, source)
+    running = _Running(learner, config.seed)
+    plain = _Running(_under_sgd(learner), config.seed)
+    taken, made = medians({"rule": running, "sgd": plain}, seconds, LEAST_STEPS)
+    median = taken["rule"]
+    return {
+        "inner_steps_per_second": learner.inner_steps / median,
+        "meta_steps_per_second": 1.0 / median,
+        "first_step_seconds": running.first_step_seconds,
+        "optimizer_share": 1.0 - taken["sgd"] / median,
+        "host_percent": 100.0 * _host_seconds(running, config.log_every) / median,
+        "meta_steps": made,
+        "devices": config.parallel.devices,
+        "backend": config.parallel.backend,
+        "peak_memory_mib": peak_memory(),
+    }
+
+
+def _under_sgd(learner: GradientLearner) -> GradientLearner:
+    """The same program with SGD as the rule that is trained: what remains is not the optimizer."""
+    sgd = HAND_DESIGNED["sgd"]
+
+    def change(estimator: Any) -> Any:
+        # What names groups of the rule's weights means nothing to SGD.
+        chosen = {"only": ()} if hasattr(estimator, "only") else {}
+        episodes = dataclasses.replace(estimator.episodes, optimizer=sgd)
+        return dataclasses.replace(estimator, episodes=episodes, **chosen)
+
+    estimators = tuple(change(estimator) for estimator in learner.estimators)
+    return dataclasses.replace(learner, optimizer=sgd, estimators=estimators)
+
+
+def _host_seconds(running: _Running, log_every: int) -> float:
+    """Until a meta-step is under way, and its share of fetching metrics every log_every steps."""
+    started, fetched = [], []
+    for _ in range(LEAST_STEPS):
+        began = time.perf_counter()
+        metrics = running()
+        started.append(time.perf_counter() - began)
+        jax.block_until_ready(metrics)
+        began = time.perf_counter()
+        jax.device_get([metrics] * log_every)
+        fetched.append((time.perf_counter() - began) / log_every)
+    return sorted(started)[LEAST_STEPS // 2] + sorted(fetched)[LEAST_STEPS // 2]
+
+
+def sweep(
+    config: Config, source: str, target: str, overrides: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Rows of speed against number of devices, tasks, parameters and the length of a window.
+
+    devices: as many tasks on one device with one core as on each further one with a core of its
+    own. parameters: hidden layers of other widths, where a task has widths. target, overrides: of
+    the config, for the processes that see other devices.
+    """
+    yield from _over_devices(config, target, overrides)
+    for vary, value, changed in variants(config):
+        learner = build_learner(changed, source)
+        running = _Running(learner, changed.seed)
+        taken, _ = medians({"rule": running}, SWEEP_SECONDS, LEAST_STEPS)
+        yield _row(vary, value, learner.inner_steps / taken["rule"], running.first_step_seconds)
+
+
+def variants(config: Config) -> Iterator[tuple[str, int, Config]]:
+    """What the sweep varies, the value it takes and the config that has it."""
+    for factor in (1, 2, 4):
+        tasks = factor * config.num_tasks
+        yield "tasks", tasks, config.model_copy(update={"num_tasks": tasks})
+    if any(hasattr(block, "widths") for block in config.tasks):
+        for factor in (2, 4, 8):
+            changed = _widened(config, factor)
+            families = build_tasks(changed).families
+            yield "parameters", sum(cost(family).parameters for family in families), changed
+    # Longer windows than the config's may not fit into its shortest run.
+    for part in (2, 5):
+        length = config.estimator.length // part
+        if length >= 1:
+            estimator = config.estimator.model_copy(update={"length": length})
+            yield "length", length, config.model_copy(update={"estimator": estimator})
+
+
+def _row(vary: str, value: Any, speed: float, first: float) -> dict[str, Any]:
+    return {
+        "vary": vary,
+        "value": value,
+        "inner_steps_per_second": speed,
+        "first_step_seconds": first,
+    }
+
+
+def _widened(config: Config, factor: int) -> Config:
+    tasks = tuple(
+        block.model_copy(update={"widths": tuple(factor * width for width in block.widths)})
+        if hasattr(block, "widths")
+        else block
+        for block in config.tasks
+    )
+    return config.model_copy(update={"tasks": tasks})
+
+
+def _over_devices(
+    config: Config, target: str, overrides: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Each number of devices in a process of its own, on a host pinned to as many cores."""
+    on_host = jax.default_backend() == "cpu" and hasattr(os, "sched_setaffinity")
+    cores = sorted(os.sched_getaffinity(0)) if on_host else []
+    most = len(cores) if on_host else jax.device_count()
+    for devices in (count for count in range(1, most + 1) if most % count == 0):
+        chosen = [f"parallel.devices={devices}", f"num_tasks={config.num_tasks * most}"]
+        command = ["bench", "meta", target, *overrides, *chosen, "--json"]
+        start = "import sys; from meta_train.cli import main; sys.exit(main())"
+        if on_host:
+            os.sched_setaffinity(0, cores[:devices])
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", start, *command, f"--seconds={SWEEP_SECONDS}"],
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            if on_host:
+                os.sched_setaffinity(0, cores)
+        found = json.loads(done.stdout)
+        speed, first = found["inner_steps_per_second"], found["first_step_seconds"]
+        yield _row("devices", devices, speed, first)
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row of the sweep as text."""
+    return (
+        f"{row['vary']:<12} {row['value']:>8,} {row['inner_steps_per_second']:>12,.0f} inner "
+        f"steps/s  first step {row['first_step_seconds']:>6.1f} s"
+    )

@@ -1,0 +1,99 @@
+"""What one update of an optimizer costs, against one of optax.adam."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from learned_opt.locate import packaged
+from learned_opt.naming import check_name
+from learned_opt.registry import HAND_DESIGNED, LEARNED, make
+from learned_opt.use import load
+from meta_train.benchmark import medians
+
+NAMES = ("hierarchical_rnn", "hierarchical_rnn_paper", "small_fc")
+YARDSTICK = "optax.adam"
+WIDTH, DEPTH, NUM_STEPS = 512, 4, 1000
+REPETITIONS = 40
+# A deep network: many tensors, few shapes.
+LEAVES = 100
+SHAPES = ((64, 64), (64,), (64, 128), (128,), (128, 64), (3, 3, 16, 16))
+
+
+def step(names: Sequence[str] = (), repetitions: int = REPETITIONS) -> dict[str, Any]:
+    """One update of four 512x512 matrices by each of `names`, in turns with optax.adam.
+
+    names: packaged, hand-designed or of a learned rule, then with fresh weights; none: NAMES. A row
+    tells ms, ratio to optax.adam, bytes of state per parameter, MiB that the update holds besides
+    its arguments and results, and seconds to compile it, also for LEAVES tensors of 6 shapes.
+    Raises ValueError for an unknown name.
+    """
+    known = {**HAND_DESIGNED, **packaged(), **LEARNED}
+    for name in names:
+        check_name("optimizer", name, known)
+    rules = {name: _rule(name) for name in dict.fromkeys(names or NAMES)}
+    keys = jax.random.split(jax.random.key(0), DEPTH)
+    params = {
+        f"w{i}": jax.random.normal(key, (WIDTH, WIDTH)) / WIDTH**0.5 for i, key in enumerate(keys)
+    }
+    deep = {f"w{i}": jnp.ones(SHAPES[i % len(SHAPES)]) for i in range(LEAVES)}
+    rows, runs = {}, {}
+    for name, rule in ({YARDSTICK: optax.adam(1e-3)} | rules).items():
+        runs[name], rows[name] = _compile(optax.with_extra_args_support(rule), params)
+        rows[name]["compile_deep_seconds"] = _compile(rule, deep)[1]["compile_seconds"]
+    taken, made = medians(runs, repetitions=repetitions)
+    for name, row in rows.items():
+        row |= {"ms": 1e3 * taken[name], "ratio": taken[name] / taken[YARDSTICK]}
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "repetitions": made,
+        "optimizers": rows,
+    }
+
+
+def _rule(name: str) -> optax.GradientTransformationExtraArgs:
+    if name in HAND_DESIGNED:
+        return make(name, NUM_STEPS)
+    if name in packaged():
+        return load(name, NUM_STEPS)
+    rule = LEARNED[name]()
+    return rule.opt(rule.init(jax.random.key(1)), NUM_STEPS)
+
+
+def _compile(
+    rule: optax.GradientTransformation, params: Any
+) -> tuple[Callable[[], Any], dict[str, Any]]:
+    """An endless run of updates, each from the state that the last one left."""
+    grads, state = jax.tree.map(jnp.sin, params), jax.jit(rule.init)(params)
+    began = time.perf_counter()
+    program = jax.jit(rule.update).lower(grads, state, params).compile()
+    compiled = time.perf_counter() - began
+    kept = [jax.block_until_ready(program(grads, state, params))[1]]
+
+    def run() -> Any:
+        updates, kept[0] = program(grads, kept[0], params)
+        return updates, kept[0]
+
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    about = program.memory_analysis()
+    return run, {
+        "state_bytes_per_parameter": held / sum(leaf.size for leaf in jax.tree.leaves(params)),
+        "temporary_mib": about.temp_size_in_bytes / 2**20 if about else None,
+        "compile_seconds": compiled,
+    }
+
+
+def lines(found: dict[str, Any]) -> str:
+    """A result as text."""
+    head = f"{found['parameters']:,} parameters, medians of {found['repetitions']} in turns\n"
+    return head + "\n".join(
+        f"{name:<24} {row['ms']:>9.2f} ms  x{row['ratio']:>6.1f}  "
+        f"{row['state_bytes_per_parameter']:>5.1f} B/parameter  "
+        f"{row['temporary_mib'] or 0:>6.0f} MiB besides  "
+        f"compile {row['compile_seconds']:.1f} s, {LEAVES} tensors "
+        f"{row['compile_deep_seconds']:.1f} s"
+        for name, row in found["optimizers"].items()
+    )
