@@ -59,7 +59,7 @@ class FullES:
 
         value, trajectory = jax.vmap(run)(jnp.array([1.0, -1.0]))
         slope = (value[0].mean() - value[1].mean()) / (2 * self.std**2)
-        return jax.tree.map(lambda e: slope * e, noise), state, describe(trajectory, value)
+        return jax.tree.map(lambda e: slope * e, noise), state, describe(self.objective, trajectory)
 
 
 def main(draws: int = 500) -> tuple[float, float]:

@@ -1,35 +1,53 @@
 """What one step of inner training is worth; an estimator averages it over a window."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from meta_train.unroll import Trajectory
 
 
-@runtime_checkable
-class Objective(Protocol):
-    """A value per step, lower is better and always finite."""
+@dataclass(frozen=True)
+class Objective(ABC):
+    """A value per step, lower is better and always finite.
 
-    needs_lower_bound: ClassVar[bool]
+    clip: the worst score of a step, also of a diverged one, whatever it diverged to.
+    """
 
-    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]: ...
+    needs_lower_bound: ClassVar[bool] = False
+    clip: float = 10.0
 
+    def __post_init__(self) -> None:
+        if not self.clip > 0.0:
+            raise ValueError(f"objective.clip: {self.clip} must be above 0")
 
-def _check_clip(clip: float) -> None:
-    if not clip > 0.0:
-        raise ValueError(f"objective.clip: {clip} must be above 0")
+    @abstractmethod
+    def score(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        """How good the point of every step is, possibly not finite."""
+        ...
 
+    def at_cap(self, trajectory: Trajectory) -> Bool[Array, "*length"]:
+        """Where the score is as bad as it can count."""
+        score = self.score(trajectory)
+        return ~jnp.isfinite(score) | (score >= self.clip)
 
-def _capped(value: Array, clip: float) -> Array:
-    """A diverged run is worth `clip`, whatever it diverged to."""
-    return jnp.where(jnp.isfinite(value), jnp.minimum(value, clip), clip)
+    def capped(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        """The score, `clip` where it is worse or not finite."""
+        return self._cap(self.score(trajectory))
+
+    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        """What every step adds to the sum that makes up the worth of a run."""
+        return self.capped(trajectory)
+
+    def _cap(self, score: Array) -> Array:
+        return jnp.where(jnp.isfinite(score), jnp.minimum(score, self.clip), self.clip)
 
 
 @dataclass(frozen=True)
-class LogLoss:
+class LogLoss(Objective):
     """log((loss - bound) / (initial loss - bound + eps) + eps), over the last `tail` of a run.
 
     Improvements by equal factors pay equally. clip: the worst logarithm, also of a diverged run.
@@ -44,61 +62,77 @@ class LogLoss:
     tail: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_clip(self.clip)
+        super().__post_init__()
         if not self.eps > 0.0:
             raise ValueError(f"objective.eps: {self.eps} must be above 0")
         if not 0.0 < self.tail <= 1.0:
             raise ValueError(f"objective.tail: {self.tail} must be above 0 and at most 1")
 
-    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+    def score(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         bound = jnp.asarray(trajectory.lower_bound)
         left = jnp.maximum(trajectory.loss - bound, 0.0)
-        value = jnp.log(left / (trajectory.initial_loss - bound + self.eps) + self.eps)
+        return jnp.log(left / (trajectory.initial_loss - bound + self.eps) + self.eps)
+
+    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         counts = trajectory.step + 1 > (1.0 - self.tail) * trajectory.horizon
-        return jnp.where(counts, _capped(value, self.clip) / self.tail, 0.0)
+        return jnp.where(counts, self.capped(trajectory) / self.tail, 0.0)
 
 
 @dataclass(frozen=True)
-class MeanLoss:
+class MeanLoss(Objective):
     """The loss itself; clip: the worst value, in units of the loss."""
 
-    needs_lower_bound: ClassVar[bool] = False
-    clip: float = 10.0
-
-    def __post_init__(self) -> None:
-        _check_clip(self.clip)
-
-    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
-        return _capped(trajectory.loss, self.clip)
+    def score(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        return trajectory.loss
 
 
 @dataclass(frozen=True)
-class NormalizedLoss:
-    """loss / |initial loss|; clip: the worst value, in units of the start."""
+class NormalizedLoss(Objective):
+    """loss / |initial loss| of the task's own start; clip: the worst value, in units of the start.
 
-    needs_lower_bound: ClassVar[bool] = False
-    clip: float = 10.0
+    For cross-entropy the start is about a guess, log(classes): clip 1.5 is then the usual
+    normaliser of classifiers, up to its scale.
+    """
 
-    def __post_init__(self) -> None:
-        _check_clip(self.clip)
-
-    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
-        return _capped(trajectory.loss / (jnp.abs(trajectory.initial_loss) + 1e-6), self.clip)
+    def score(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        return trajectory.loss / (jnp.abs(trajectory.initial_loss) + 1e-6)
 
 
 @dataclass(frozen=True)
-class FinalLoss:
-    """The loss before the last update of a run, 0 at every other step; clip as in MeanLoss."""
+class FinalLoss(Objective):
+    """The loss before the last update of a run; clip as in mean_loss.
 
-    needs_lower_bound: ClassVar[bool] = False
-    clip: float = 10.0
+    telescoped: every step is worth what the loss rose since the step before (the first: its loss),
+    which adds up to the same; without, the last step is worth all and the others nothing
+    (2112.13835). Best with a `measure`, since minibatches differ from step to step.
+    """
 
-    def __post_init__(self) -> None:
-        _check_clip(self.clip)
+    telescoped: bool = False
+
+    def score(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        return trajectory.loss
 
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
-        last = trajectory.step + 1 == trajectory.horizon
-        return jnp.where(last, _capped(trajectory.loss, self.clip), 0.0)
+        score = self.capped(trajectory)
+        if self.telescoped:
+            return score - jnp.where(trajectory.step == 0, 0.0, self._cap(trajectory.previous))
+        return jnp.where(trajectory.step + 1 == trajectory.horizon, score, 0.0)
+
+
+@dataclass(frozen=True)
+class MinLoss(Objective):
+    """The lowest loss of a run, before its last update; clip as in mean_loss.
+
+    Every step is worth what the lowest loss so far fell by (the first: its loss), which adds up to
+    the lowest of all. A run that diverges keeps the best it had.
+    """
+
+    def score(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        return trajectory.best
+
+    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        before = jnp.where(trajectory.step == 0, 0.0, self._cap(trajectory.previous_best))
+        return self.capped(trajectory) - before
 
 
 OBJECTIVES: dict[str, type] = {
@@ -106,4 +140,5 @@ OBJECTIVES: dict[str, type] = {
     "mean_loss": MeanLoss,
     "normalized_loss": NormalizedLoss,
     "final_loss": FinalLoss,
+    "min_loss": MinLoss,
 }

@@ -5,13 +5,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 AXIS = "data"  # over shards
 TASKS = "tasks"  # over the tasks of a family on one shard
 BACKENDS = ("pmap", "shard_map", "vmap")
 Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
+
+
+def from_first_task(x: Array) -> Array:
+    """What a family's first task holds, for all its tasks; needs the axes TASKS and AXIS."""
+    first = (jax.lax.axis_index(TASKS) == 0) & (jax.lax.axis_index(AXIS) == 0)
+    return jax.lax.psum(jnp.where(first, x, 0), (TASKS, AXIS))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from learned_opt.base import LearnedOptimizer, Params, Theta, eval_params
 from meta_train.horizons import Horizons, MetaStep
-from tasks.base import Cfg, Data, Split, TaskFamily
+from tasks.base import Cfg, Data, Split, Task, TaskFamily
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Inner(NamedTuple):
     step: Int[Array, ""]  # updates made so far, 0 .. horizon
     horizon: Int[Array, ""]  # updates this run gets
     initial_loss: Float[Array, ""]  # measured loss before the first update
+    last_loss: Float[Array, ""]  # measured at the step before; initial_loss at the first
+    best_loss: Float[Array, ""]  # lowest measured so far, NaN apart
 
 
 class Trajectory(NamedTuple):
@@ -44,6 +46,9 @@ class Trajectory(NamedTuple):
 
     loss: Float[Array, "*length"]  # before the step's update, at eval_params, on the measured split
     initial_loss: Float[Array, "*length"]
+    previous: Float[Array, "*length"]  # loss one step earlier, of no meaning at a run's first step
+    best: Float[Array, "*length"]  # lowest loss of the run so far, this step included
+    previous_best: Float[Array, "*length"]  # as previous
     lower_bound: Float[Array, "*length"] | None  # None where the task declares none
     step: Int[Array, "*length"]  # 0 at the first step of a run
     horizon: Int[Array, "*length"]
@@ -51,12 +56,21 @@ class Trajectory(NamedTuple):
 
 
 def start(
-    episodes: Episodes, data: Data, theta: Theta, key: PRNGKeyArray, meta_step: MetaStep
+    episodes: Episodes,
+    data: Data,
+    theta: Theta,
+    key: PRNGKeyArray,
+    meta_step: MetaStep,
+    horizon: Int[Array, ""] | None = None,
 ) -> Inner:
-    """Draws a task, a horizon and starting parameters; meta_step: meta-steps made so far."""
+    """Draws a task, a horizon and starting parameters.
+
+    meta_step: meta-steps made so far. horizon: takes the place of a drawn one.
+    """
     cfg_key, horizon_key, init_key, rule_key, loss_key = jax.random.split(key, 5)
     cfg = episodes.family.sample(cfg_key)
-    horizon = episodes.horizons.sample(horizon_key, meta_step)
+    if horizon is None:
+        horizon = episodes.horizons.sample(horizon_key, meta_step)
     task = episodes.family.task(cfg, data)
     params = task.init(init_key)
     opt_state = episodes.optimizer.opt(theta, horizon, key=rule_key).init(params)
@@ -64,7 +78,8 @@ def start(
     batch = (
         task.batch(batch_key, "train") if episodes.measure is None else task.whole(episodes.measure)
     )
-    initial_loss = task.loss(eval_params(opt_state, params), noise_key, batch)
+    loss = task.loss(eval_params(opt_state, params), noise_key, batch)
+    initial_loss = jax.lax.stop_gradient(loss)
     return Inner(
         cfg=cfg,
         params=params,
@@ -72,7 +87,9 @@ def start(
         gradient_state=task.gradient.init(params),
         step=jnp.zeros((), jnp.int32),
         horizon=jnp.asarray(horizon, jnp.int32),
-        initial_loss=jax.lax.stop_gradient(initial_loss),
+        initial_loss=initial_loss,
+        last_loss=initial_loss,
+        best_loss=initial_loss,
     )
 
 
@@ -84,59 +101,101 @@ def unroll(
     key: PRNGKeyArray,
     meta_step: MetaStep,
     length: int,
+    remat_every: int = 0,
 ) -> tuple[Inner, Trajectory]:
     """Makes `length` updates; a run that reaches its horizon is replaced in place by a fresh one.
 
     At most one run may end per window, so `length` must not exceed the shortest horizon. All
     randomness comes from `key`: two calls with the same key and different theta see the same data,
-    noise and new tasks. meta_step: meta-steps made so far.
+    noise and new tasks. meta_step: meta-steps made so far. remat_every: a derivative keeps the
+    state of every so many steps and computes what is between them again; 0 keeps all. It must
+    divide `length`.
     """
     start_key, steps_key = jax.random.split(key)
     successor = start(episodes, data, theta, start_key, meta_step)
 
-    def step(carry: tuple[Inner, Array], step_key: PRNGKeyArray):
+    def step(carry: tuple[Inner, Array], key: PRNGKeyArray):
         inner, fresh = carry
         ended = inner.step >= inner.horizon
         fresh = fresh | ended
         inner = jax.tree.map(lambda new, old: jnp.where(ended, new, old), successor, inner)
-        task = episodes.family.task(inner.cfg, data)
-        batch_key, loss_key, gradient_key = jax.random.split(step_key, 3)
-        batch = task.batch(batch_key, "train")
-        value, grads = jax.value_and_grad(task.loss)(inner.params, loss_key, batch)
-        point = eval_params(inner.opt_state, inner.params)
-        if episodes.measure is not None:
-            loss = task.loss(point, loss_key, task.whole(episodes.measure))
-        elif point is inner.params:
-            loss = value
-        else:
-            loss = task.loss(point, loss_key, batch)
-        gradient = optax.with_extra_args_support(task.gradient)
-        grads, gradient_state = gradient.update(
-            grads, inner.gradient_state, inner.params, key=gradient_key
-        )
-        rule = episodes.optimizer.opt(theta, inner.horizon)
-        updates, opt_state = rule.update(
-            grads, inner.opt_state, inner.params, value=jax.lax.stop_gradient(value)
-        )
-        seen = Trajectory(
-            loss=loss,
-            initial_loss=inner.initial_loss,
-            lower_bound=None
-            if task.lower_bound is None
-            else jnp.asarray(task.lower_bound, loss.dtype),
-            step=inner.step,
-            horizon=inner.horizon,
-            fresh=fresh,
-        )
-        inner = inner._replace(
-            params=optax.apply_updates(inner.params, updates),
-            opt_state=opt_state,
-            gradient_state=gradient_state,
-            step=inner.step + 1,
-        )
-        return (inner, fresh), seen
+        inner, seen = _advance(episodes, data, theta, inner, key)
+        return (inner, fresh), seen._replace(fresh=fresh)
 
-    (inner, _), trajectory = jax.lax.scan(
-        step, (inner, jnp.zeros((), bool)), jax.random.split(steps_key, length)
+    def steps(carry: tuple[Inner, Array], keys: Array):
+        return jax.lax.scan(step, carry, keys)
+
+    carry = (inner, jnp.zeros((), bool))
+    keys = jax.random.split(steps_key, length)
+    if not remat_every:
+        (inner, _), trajectory = steps(carry, keys)
+        return inner, trajectory
+    blocks = keys.reshape(-1, remat_every)
+    (inner, _), trajectory = jax.lax.scan(jax.checkpoint(steps), carry, blocks)
+    return inner, jax.tree.map(lambda x: x.reshape(length), trajectory)
+
+
+def _advance(
+    episodes: Episodes, data: Data, theta: Theta, inner: Inner, key: PRNGKeyArray
+) -> tuple[Inner, Trajectory]:
+    """One update, and what was seen before it."""
+    task = episodes.family.task(inner.cfg, data)
+    batch_key, loss_key, gradient_key = jax.random.split(key, 3)
+    batch = task.batch(batch_key, "train")
+    value, grads = jax.value_and_grad(task.loss)(inner.params, loss_key, batch)
+    point = eval_params(inner.opt_state, inner.params)
+    if episodes.measure is not None:
+        loss = task.loss(point, loss_key, task.whole(episodes.measure))
+    elif point is inner.params:
+        loss = value
+    else:
+        loss = task.loss(point, loss_key, batch)
+    gradient = optax.with_extra_args_support(task.gradient)
+    grads, gradient_state = gradient.update(
+        grads, inner.gradient_state, inner.params, key=gradient_key
     )
-    return inner, trajectory
+    rule = episodes.optimizer.opt(theta, inner.horizon)
+    updates, opt_state = rule.update(
+        grads, inner.opt_state, inner.params, value=jax.lax.stop_gradient(value)
+    )
+    seen = _see(task, inner, loss)
+    return inner._replace(
+        params=optax.apply_updates(inner.params, updates),
+        opt_state=opt_state,
+        gradient_state=gradient_state,
+        step=inner.step + 1,
+        last_loss=loss,
+        best_loss=seen.best,
+    ), seen
+
+
+def _see(task: Task, inner: Inner, loss: Float[Array, ""]) -> Trajectory:
+    """One step at which the measured loss is `loss`."""
+    best = jnp.where(inner.step == 0, loss, jnp.fmin(inner.best_loss, loss))
+    bound = task.lower_bound
+    return Trajectory(
+        loss=loss,
+        initial_loss=inner.initial_loss,
+        previous=inner.last_loss,
+        best=best,
+        previous_best=inner.best_loss,
+        lower_bound=None if bound is None else jnp.asarray(bound, loss.dtype),
+        step=inner.step,
+        horizon=inner.horizon,
+        fresh=jnp.zeros((), bool),
+    )
+
+
+def see_end(
+    episodes: Episodes, data: Data, inner: Inner, key: PRNGKeyArray, batches: int
+) -> Trajectory:
+    """The parameters that a run arrived at, measured on fresh minibatches, as one more step."""
+    task = episodes.family.task(inner.cfg, data)
+    point = eval_params(inner.opt_state, inner.params)
+
+    def loss(key: PRNGKeyArray) -> Array:
+        batch_key, loss_key = jax.random.split(key)
+        return task.loss(point, loss_key, task.batch(batch_key, episodes.measure or "train"))
+
+    losses = jax.lax.map(loss, jax.random.split(key, batches))
+    return jax.tree.map(lambda x: x[None], _see(task, inner, jnp.mean(losses)))

@@ -1,6 +1,6 @@
 """What a gradient estimator is: unrolls of one task in, d objective / d theta out."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from meta_train.unroll import Episodes, Inner, Trajectory, start
 from tasks.base import Data
 
 Metrics = dict[str, Array]
+BINS = 10  # of the position of a step in its run, for what is logged
 EstimatorState = Any  # pytree of arrays, carried from one meta-step to the next
 
 
@@ -66,7 +67,8 @@ def check(estimator: GradientEstimator) -> None:
     if objective.needs_lower_bound and not _has_lower_bound(episodes):
         raise ValueError(
             f"objective: {type(objective).__name__} needs a lower bound of the loss, and task "
-            f"{episodes.family.name!r} declares none; MeanLoss, NormalizedLoss and FinalLoss do not"
+            f"{episodes.family.name!r} declares none; MeanLoss, NormalizedLoss, FinalLoss and "
+            "MinLoss do not"
         )
 
 
@@ -94,10 +96,57 @@ def staggered_start(
     return inner._replace(horizon=jnp.maximum(cut, length))
 
 
-def describe(trajectory: Trajectory, value: Float[Array, "..."]) -> Metrics:
-    """Scalars worth logging about a window; `value` is the objective per step."""
+class Tally(NamedTuple):
+    """Sums over steps, so that those of several windows add up; BINS of position in the run."""
+
+    steps: Float[Array, ""]
+    objective: Float[Array, ""]
+    diverged: Float[Array, ""]
+    capped: Float[Array, ""]
+    horizon: Float[Array, ""]
+    bin_steps: Float[Array, " bins"]
+    bin_scores: Float[Array, " bins"]
+
+
+def nothing() -> Tally:
+    """The tally of no step."""
+    zero, bins = jnp.zeros(()), jnp.zeros(BINS)
+    return Tally(zero, zero, zero, zero, zero, bins, bins)
+
+
+def tally(objective: Objective, trajectory: Trajectory) -> Tally:
+    """What is worth logging about a window; leading axes of the trajectory are summed over."""
+    total = lambda x: jnp.sum(x.astype(jnp.float32))
+    place = jnp.floor(BINS * trajectory.step / trajectory.horizon.astype(jnp.float32))
+    inside = place[..., None] == jnp.arange(BINS)
+    per_bin = lambda x: jnp.sum(jnp.where(inside, x, 0.0), axis=tuple(range(place.ndim)))
+    return Tally(
+        steps=jnp.float32(place.size),
+        objective=total(objective(trajectory)),
+        diverged=total(~jnp.isfinite(trajectory.loss)),
+        capped=total(objective.at_cap(trajectory)),
+        horizon=total(trajectory.horizon),
+        bin_steps=per_bin(1.0),
+        bin_scores=per_bin(objective.capped(trajectory)[..., None]),
+    )
+
+
+def report(seen: Tally) -> Metrics:
+    """Means over the steps of a tally; a position that no step fell on is NaN."""
+    scores = seen.bin_scores / seen.bin_steps
     return {
-        "objective": jnp.mean(value),
-        "diverged": jnp.mean(~jnp.isfinite(trajectory.loss)),
-        "horizon": jnp.mean(trajectory.horizon.astype(jnp.float32)),
-    }
+        "objective": seen.objective / seen.steps,
+        "diverged": seen.diverged / seen.steps,
+        "capped": seen.capped / seen.steps,
+        "horizon": seen.horizon / seen.steps,
+    } | {f"position/{i}": scores[i] for i in range(BINS)}
+
+
+def describe(objective: Objective, trajectory: Trajectory) -> Metrics:
+    """Scalars worth logging about one window.
+
+    objective: mean over the steps. diverged: fraction of steps whose loss is not finite. capped:
+    fraction as bad as the objective lets any be. horizon: mean number of steps of the runs in it.
+    position/i: mean score in the i-th tenth of a run, NaN where the window held none of it.
+    """
+    return report(tally(objective, trajectory))

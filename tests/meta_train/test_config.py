@@ -40,7 +40,7 @@ def refused(*overrides: str, text: str = GOOD) -> list[str]:
         ("stpes=3", "stpes", "did you mean steps?"),
         ("wandb.mod=offline", "wandb.mod", "did you mean mode?"),
         ("wandb.mode=on", "wandb.mode", '"on" is not allowed; did you mean online?'),
-        ("estimator={kind: ess}", "estimator.kind", '"ess" is not allowed; did you mean pes?'),
+        ("estimator={kind: pess}", "estimator.kind", '"pess" is not allowed; did you mean pes?'),
         (
             "horizon={low: 1}",
             "horizon.kind",

@@ -1,0 +1,69 @@
+"""Antithetic pairs: theta + noise and theta - noise on the same tasks, data and inner noise."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from learned_opt.base import Theta
+from learned_opt.naming import check_name
+from meta_train.estimators.base import GradientEstimator
+from meta_train.horizons import MetaStep
+from meta_train.unroll import Inner, Trajectory, unroll
+from tasks.base import Data
+
+
+def check_std(std: float) -> None:
+    if not 0.0 < std < float("inf"):
+        raise ValueError(f"estimator.std: {std} must be above 0")
+
+
+def check_only(estimator: GradientEstimator, only: Sequence[str]) -> None:
+    """Refuses names that are no top-level group of theta."""
+    groups = jax.eval_shape(estimator.episodes.optimizer.init, jax.random.key(0))
+    for name in only:
+        check_name("estimator.only", name, groups)
+
+
+def draw(key: PRNGKeyArray, theta: Theta, std: float, only: Sequence[str] = ()) -> Theta:
+    """Normal noise of theta's shape, 0 outside the top-level groups `only`; empty means all."""
+    leaves, treedef = jax.tree.flatten_with_path(theta)
+    keys = jax.random.split(key, len(leaves))
+    return treedef.unflatten(
+        std * jax.random.normal(k, leaf.shape, leaf.dtype)
+        if not only or path[0].key in only
+        else jnp.zeros_like(leaf)
+        for k, (path, leaf) in zip(keys, leaves, strict=True)
+    )
+
+
+def apart(theta: Theta, noise: Theta) -> Theta:
+    """theta + noise and theta - noise along a new leading axis."""
+    return jax.tree.map(lambda t, e: jnp.stack([t + e, t - e]), theta, noise)
+
+
+def twice(inner: Inner) -> Inner:
+    """Two equal runs along a new leading axis."""
+    return jax.tree.map(lambda x: jnp.stack([x, x]), inner)
+
+
+def unroll_pair(
+    estimator: GradientEstimator,
+    data: Data,
+    thetas: Theta,
+    inner: Inner,
+    key: PRNGKeyArray,
+    step: MetaStep,
+) -> tuple[Inner, Trajectory]:
+    """One window of both halves in one program; leading axis 2 in and out."""
+
+    def half(theta: Theta, inner: Inner) -> tuple[Inner, Trajectory]:
+        return unroll(estimator.episodes, data, theta, inner, key, step, estimator.length)
+
+    return jax.vmap(half)(thetas, inner)
+
+
+def along(noise: Theta, difference: Float[Array, ""], std: float) -> Theta:
+    """The slope that a difference in loss between the halves of a pair stands for."""
+    return jax.tree.map(lambda e: difference * e / (2.0 * std**2), noise)
