@@ -10,9 +10,11 @@ from learned_opt.base import Theta
 from learned_opt.naming import check_name
 from meta_train.config import Config, families
 from meta_train.config_errors import ConfigError, Problem
+from meta_train.curriculum import Curriculum
 from meta_train.evaluate import selection_score
 from meta_train.learner import GradientLearner
 from meta_train.parallel import Parallel
+from meta_train.stages import stages
 from meta_train.unroll import Episodes
 from tasks.augment.base import augment
 from tasks.base import TaskMix
@@ -77,6 +79,25 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
         ema=config.ema,
         family_scale=config.family_scale,
         parallel=parallel,
+    )
+
+
+def build_curriculum(config: Config, source: str = "config") -> Curriculum:
+    """The learners of a run's stages; those that a phase begins with are built, and so checked.
+
+    Raises as `build_learner`; new samples of a phase are drawn when their turn comes.
+    """
+    parts = stages(config)
+    begins = {0, *(phase.at for phase in config.phases)}
+
+    def build(number: int) -> GradientLearner:
+        start, of_stage = parts[number]
+        return build_learner(of_stage, f"{source}, from meta-step {start}" if start else source)
+
+    ready = {i: build(i) for i, part in enumerate(parts) if part.start in begins}
+    return Curriculum(
+        [part.start for part in parts],
+        lambda number: ready.pop(number) if number in ready else build(number),
     )
 
 

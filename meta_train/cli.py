@@ -182,9 +182,9 @@ def data_prepare(args: argparse.Namespace) -> int:
 
 def config_check(args: argparse.Namespace) -> int:
     config, source = _load_config(args)
-    from meta_train.build import build_learner, build_score, build_start
+    from meta_train.build import build_curriculum, build_score, build_start
 
-    build_learner(config, source)
+    build_curriculum(config, source)
     build_score(config, source)
     build_start(config, source)
     print(f"{source}: ok")
@@ -401,3 +401,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = explained
         print(message, file=sys.stderr)
         return code
+
+
+def entry(argv: Sequence[str] | None = None) -> None:
+    """The console script: leaves with the code of `main`."""
+    code = main(argv)
+    curriculum = sys.modules.get("meta_train.curriculum")
+    if curriculum is not None and curriculum.compiling():
+        # An interpreter that ends in order would abort in the middle of that thread.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

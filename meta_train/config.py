@@ -97,6 +97,38 @@ class Wandb(Model):
     project: str = Field(default="learned-opt", min_length=1, description="name of the project")
 
 
+Tasks = Annotated[
+    tuple[union({**FAMILIES, "sampled": Sampled}, Weighted), ...],  # pyright: ignore[reportInvalidTypeForm]
+    Field(min_length=1),
+]
+Augmentations = tuple[union(AUGMENTATIONS), ...]  # pyright: ignore[reportInvalidTypeForm]
+Horizon = union(HORIZONS)
+Estimator = union(ESTIMATORS, without=("episodes", "objective"))
+Objective = union(OBJECTIVES)
+
+
+class Phase(Model):
+    """What changes from one meta-step on; a key that is left out or null stays as it was.
+
+    Weights, their average and the meta-optimizer go on; the inner runs begin afresh.
+    """
+
+    at: AtLeastOne = Field(description="meta-steps made before it begins")
+    tasks: Tasks | None = Field(default=None, description="in place of the tasks before")
+    augmentations: Augmentations | None = Field(default=None, description="likewise")
+    limit: CostLimit | None = Field(default=None, description="likewise")
+    horizon: Horizon | None = Field(default=None, description="likewise")  # pyright: ignore[reportInvalidTypeForm]
+    estimator: Estimator | None = Field(default=None, description="likewise")  # pyright: ignore[reportInvalidTypeForm]
+    objective: Objective | None = Field(default=None, description="likewise")  # pyright: ignore[reportInvalidTypeForm]
+    resample_every: AtLeastOne | None = Field(default=None, description="likewise")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The keys of the config that it replaces."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if name != "at"}
+        return {name: value for name, value in values.items() if value is not None}
+
+
 class Config(Model):
     """One meta-training run."""
 
@@ -107,26 +139,27 @@ class Config(Model):
     optimizer: union(LEARNED) = Field(  # pyright: ignore[reportInvalidTypeForm]
         description="the rule whose weights are trained; keys beside the preset replace its choices"
     )
-    tasks: Annotated[
-        tuple[union({**FAMILIES, "sampled": Sampled}, Weighted), ...],  # pyright: ignore[reportInvalidTypeForm]
-        Field(min_length=1, description="the task families, each with its weight"),
-    ]
-    augmentations: tuple[union(AUGMENTATIONS), ...] = Field(  # pyright: ignore[reportInvalidTypeForm]
+    tasks: Tasks = Field(description="the task families, each with its weight")
+    augmentations: Augmentations = Field(
         default=(), description="what the tasks are wrapped in, the first innermost"
     )
     limit: CostLimit = Field(default=CostLimit(), description="cost of a task")
-    horizon: union(HORIZONS) = Field(  # pyright: ignore[reportInvalidTypeForm]
-        description="number of steps of an inner training run"
+    resample_every: AtLeastOne | None = Field(
+        default=None,
+        description="meta-steps after which every `sampled` block moves on to its next tasks, at "
+        "multiples of this number; null: never",
     )
-    estimator: union(  # pyright: ignore[reportInvalidTypeForm]
-        ESTIMATORS, without=("episodes", "objective")
-    ) = Field(description="how the meta-gradient is estimated")
-    objective: union(OBJECTIVES) = Field(  # pyright: ignore[reportInvalidTypeForm]
+    horizon: Horizon = Field(description="number of steps of an inner training run")  # pyright: ignore[reportInvalidTypeForm]
+    estimator: Estimator = Field(description="how the meta-gradient is estimated")  # pyright: ignore[reportInvalidTypeForm]
+    objective: Objective = Field(  # pyright: ignore[reportInvalidTypeForm]
         DEFAULTS["objective"], validate_default=True, description="what an inner step is worth"
     )
     measure: Literal["train", "inner_valid", "outer_valid"] | None = Field(
         default=None,
         description="split whose loss counts; null: the minibatch the gradient came from",
+    )
+    phases: tuple[Phase, ...] = Field(
+        default=(), description="what changes on the way, in the order of their beginnings"
     )
     meta_optimizer: union(META_OPTIMIZERS) = Field(  # pyright: ignore[reportInvalidTypeForm]
         DEFAULTS["meta_optimizer"], validate_default=True, description="what updates the weights"
@@ -209,28 +242,48 @@ def _check(config: Config) -> Iterator[Problem]:
             f"{config.num_tasks} does not divide by parallel.devices = {devices}; "
             f"nearest: {' or '.join(nearest)}",
         )
-    for name in ("optimizer", "horizon", "objective", "meta_optimizer"):
+    for name in ("optimizer", "meta_optimizer"):
         try:
             getattr(config, name).build()
         except ValueError as error:
             yield _problem((name,), error, getattr(config, name))
-    for i, block in enumerate(config.augmentations):
+    yield from _check_inner(config, ())
+    before = 0
+    for i, phase in enumerate(config.phases):
+        if phase.at <= before:
+            yield Problem(("phases", i, "at"), f"{phase.at} must be above {before}, the one before")
+        before = phase.at
+        yield from _check_inner(phase, ("phases", i))
+
+
+def _check_inner(config: "Config | Phase", path: tuple[str | int, ...]) -> Iterator[Problem]:
+    """What is wrong with the blocks that a phase may change; `path`: where they are."""
+    for name in ("horizon", "objective"):
+        block: Described | None = getattr(config, name)
+        if block is None:
+            continue
         try:
             block.build()
         except ValueError as error:
-            yield _problem(("augmentations", i), error, block)
+            yield _problem((*path, name), error, block)
+    for i, block in enumerate(config.augmentations or ()):
+        try:
+            block.build()
+        except ValueError as error:
+            yield _problem((*path, "augmentations", i), error, block)
     seen: dict[str, int] = {}
-    for i, block in enumerate(config.tasks):
+    for i, block in enumerate(config.tasks or ()):
+        place = (*path, "tasks", i)
         try:
             names = [family.name for family in families(block)]
             for name in names:
                 check_label("name", name)
         except ValueError as error:
-            yield _problem(("tasks", i), error, block)
+            yield _problem(place, error, block)
             continue
         for name in names:
             if name in seen:
-                yield Problem(("tasks", i), f"the same name, {name!r}, as tasks.{seen[name]}")
+                yield Problem(place, f"the same name, {name!r}, as tasks.{seen[name]}")
             seen[name] = i
 
 

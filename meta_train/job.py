@@ -14,10 +14,11 @@ import numpy as np
 from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
 from meta_train import run_folder
-from meta_train.build import build_learner, build_score, build_start
+from meta_train.build import build_curriculum, build_score, build_start
 from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_steps
 from meta_train.config import Config
-from meta_train.learner import GradientLearner, MetaTrainState
+from meta_train.curriculum import Curriculum
+from meta_train.learner import MetaLearner
 from meta_train.loop import Best, Loop, Plan, RunState, begin
 from meta_train.progress import Progress
 from meta_train.run_folder import RunError, RunFolder
@@ -48,20 +49,20 @@ def train(
     """
     path = path.absolute()
     old = run_folder.check(path, config, resume)
-    learner = build_learner(config, source)
+    curriculum = build_curriculum(config, source)
     score = build_score(config, source)
     begun = old is not None and bool(saved_steps(path / "checkpoints"))
     first = None if begun else build_start(config, source)
-    data = learner.load()
+    curriculum.program(0)  # so that missing data shows before there is a folder
     folder = run_folder.create(path, config, overrides) if old is None else RunFolder(path)
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
     try:
         sinks = _remote_sinks(config, folder)
-        fresh = learner.init(jax.random.key(config.seed), data, first)
-        state = _start(learner, fresh, config, old, checkpoints, folder)
+        state = _start(curriculum, first, config, old, checkpoints, folder)
         run_folder.describe(path, config, overrides)
         folder.write_status("running", int(state.learner.step), config.steps)
         sinks.append(JsonLines(folder.metrics))
+        learner = curriculum.program(curriculum.stage_of_state(int(state.learner.step))).learner
         saver = Saver(config, folder, learner, checkpoints)
         progress = Progress(stream, config.steps)
 
@@ -69,7 +70,7 @@ def train(
             saver.check()
             return stopped()
 
-        loop = Loop(learner, data, _plan(config), score, saver.save, must_stop, sinks, progress)
+        loop = Loop(curriculum, _plan(config), score, saver.save, must_stop, sinks, progress)
         return _run(loop, state, folder, checkpoints)
     except (RunError, CheckpointError):
         raise  # the run that lies there is as good as before
@@ -84,16 +85,20 @@ def train(
 
 
 def _start(
-    learner: GradientLearner,
-    fresh: MetaTrainState,
+    curriculum: Curriculum,
+    first: Theta | None,
     config: Config,
     old: Config | None,
     checkpoints: Checkpoints,
     folder: RunFolder,
 ) -> RunState:
-    """The state to go on from; what the folder says about later steps is dropped."""
-    state = begin(learner, fresh)
+    """The state to go on from; what the folder says about later steps is dropped.
+
+    first: the weights a fresh run starts from, None for the rule's own start.
+    """
     step = checkpoints.sound(warn)
+    learner, data = curriculum.program(curriculum.stage_of_state(step or 0))
+    state = begin(learner, learner.init(jax.random.key(config.seed), data, first))
     if step is None:
         keep_lines(folder.metrics, lambda line: False)
         return state
@@ -153,7 +158,7 @@ class Saver:
 
     config: Config
     folder: RunFolder
-    learner: GradientLearner
+    learner: MetaLearner
     checkpoints: Checkpoints
 
     def save(self, step: int, state: RunState) -> None:

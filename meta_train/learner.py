@@ -33,6 +33,9 @@ class MetaLearner(Protocol):
     """What the training loop runs; `inner_steps` are the inner training steps of one meta-step."""
 
     @property
+    def optimizer(self) -> LearnedOptimizer: ...
+
+    @property
     def inner_steps(self) -> int: ...
 
     def load(self) -> tuple[Data, ...]: ...
@@ -41,9 +44,15 @@ class MetaLearner(Protocol):
         self, key: PRNGKeyArray, data: tuple[Data, ...], theta: Theta | None = None
     ) -> MetaTrainState: ...
 
+    def take_over(self, state: MetaTrainState, data: tuple[Data, ...]) -> MetaTrainState: ...
+
+    def prepare(self, data: tuple[Data, ...]) -> None: ...
+
     def step(
         self, state: MetaTrainState, data: tuple[Data, ...]
     ) -> tuple[MetaTrainState, Metrics]: ...
+
+    def place(self, state: MetaTrainState) -> MetaTrainState: ...
 
     def theta(self, state: MetaTrainState) -> Theta: ...
 
@@ -110,35 +119,52 @@ class GradientLearner:
         theta: the weights to start from, fresh ones where it is None.
         """
         theta_key, tasks_key, run_key = jax.random.split(key, 3)
-        local = self.num_tasks // self.parallel.devices
+        if theta is None:
+            theta = self.optimizer.init(theta_key)
+        weights: Theta = jax.tree.map(jnp.array, theta)
+        shared = _Shared(
+            step=jnp.zeros((), jnp.int32),
+            theta=weights,
+            theta_average=weights,
+            meta_opt_state=self.meta_optimizer.init(weights),
+            norms=jnp.zeros(len(self.estimators)),
+            key=run_key,
+        )
+        return self._with_tasks(self.parallel.replicate(shared), data, tasks_key)
 
+    def take_over(self, state: MetaTrainState, data: tuple[Data, ...]) -> MetaTrainState:
+        """The state another learner of the same weights has led here, its tasks begun afresh."""
+        shared, _ = _part(state)
+        shared = shared._replace(norms=jnp.zeros(len(self.estimators)))
+        # A meta-step folds in the numbers of its families; this is the number after the last.
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), len(self.estimators))
+        return self._with_tasks(self.parallel.replicate(shared), data, key)
+
+    def _with_tasks(
+        self, shared: _Shared, data: tuple[Data, ...], key: PRNGKeyArray
+    ) -> MetaTrainState:
+        key = self.parallel.replicate(key)
+        est_states = self._begun(shared.theta, data, key, shared.step)
+        return _join(shared, self.parallel.shard(est_states))
+
+    @cached_property
+    def _begun(self):
         @jax.jit
-        def begin(
-            data: tuple[Data, ...], theta: Theta
-        ) -> tuple[_Shared, tuple[EstimatorState, ...]]:
+        def begun(
+            theta: Theta, data: tuple[Data, ...], key: PRNGKeyArray, step: Array
+        ) -> tuple[EstimatorState, ...]:
             states = []
             for i, (estimator, arrays) in enumerate(zip(self.estimators, data, strict=True)):
                 keys = jax.vmap(jax.random.fold_in, (None, 0))(
-                    jax.random.fold_in(tasks_key, i), jnp.arange(self.num_tasks)
+                    jax.random.fold_in(key, i), jnp.arange(self.num_tasks)
                 )
-                state = jax.vmap(estimator.init, (None, None, 0, None))(
-                    theta, arrays, keys, jnp.zeros((), jnp.int32)
+                init = jax.vmap(estimator.init, (None, None, 0, None))
+                states.append(
+                    _cut(init(theta, arrays, keys, step), self.parallel.devices, self.num_tasks)
                 )
-                states.append(_cut(state, self.parallel.devices, local))
-            shared = _Shared(
-                step=jnp.zeros((), jnp.int32),
-                theta=theta,
-                theta_average=theta,
-                meta_opt_state=self.meta_optimizer.init(theta),
-                norms=jnp.zeros(len(self.estimators)),
-                key=run_key,
-            )
-            return shared, tuple(states)
+            return tuple(states)
 
-        if theta is None:
-            theta = self.optimizer.init(theta_key)
-        shared, est_states = begin(data, jax.tree.map(jnp.asarray, theta))
-        return self.place(_join(shared, est_states))
+        return begun
 
     def place(self, state: MetaTrainState) -> MetaTrainState:
         """Puts every array where `step` wants it, so that it compiles once."""
@@ -151,12 +177,18 @@ class GradientLearner:
         shared, est_states, metrics = self._compiled(shared, est_states, data)
         return _join(shared, est_states), metrics
 
+    def prepare(self, data: tuple[Data, ...]) -> None:
+        """Compiles all that `take_over` and `step` run, so that neither has to wait."""
+        shared, est_states = _part(self.init(jax.random.key(0), data))
+        # What a cached property has found lies among the attributes.
+        vars(self)["_compiled"] = self._compiled.lower(shared, est_states, data).compile()
+
     def theta(self, state: MetaTrainState) -> Theta:
         """The averaged weights."""
         return state.theta_average
 
     @cached_property
-    def _compiled(self):
+    def _compiled(self) -> Any:
         return self.parallel.compile(self._body)
 
     def _body(
@@ -231,5 +263,5 @@ def _join(shared: _Shared, est_states: tuple[EstimatorState, ...]) -> MetaTrainS
     return MetaTrainState(**shared._asdict(), est_states=est_states)
 
 
-def _cut(tree: Any, shards: int, local: int) -> Any:
-    return jax.tree.map(lambda x: x.reshape(shards, local, *x.shape[1:]), tree)
+def _cut(tree: Any, shards: int, tasks: int) -> Any:
+    return jax.tree.map(lambda x: x.reshape(shards, tasks // shards, *x.shape[1:]), tree)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from learned_opt.base import Theta
+from meta_train.curriculum import Curriculum
 from meta_train.learner import MetaLearner, MetaTrainState
 from meta_train.progress import Progress
 from meta_train.sinks import Sink
@@ -66,8 +67,7 @@ class Loop:
     between steps; once true, the loop saves and returns.
     """
 
-    learner: MetaLearner
-    data: Any
+    curriculum: Curriculum
     plan: Plan
     score: Callable[[Theta], float]
     save: Callable[[int, RunState], None]
@@ -78,11 +78,13 @@ class Loop:
     _pending: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     _busy: float = 0.0  # seconds spent on the pending steps
     _evaluations: list[float] = field(default_factory=list)  # seconds each took
-    _compiled: bool = False
+    _stage: int = 0
+    _compiled: bool = False  # the first meta-step of this process is made
 
     def run(self, state: RunState) -> RunState:
         """Goes on from `state` to the last step of the plan or to the first request to stop."""
         self.step = int(state.learner.step)
+        self._stage = self.curriculum.stage_of_state(self.step)
         saved_step, saved_time = -1, time.monotonic()
         while True:
             if self._must_evaluate(state) and not self.stopped():
@@ -110,8 +112,11 @@ class Loop:
 
     def _advance(self, state: MetaTrainState) -> MetaTrainState:
         """One meta-step; returns once the step before is done, so that one is always waiting."""
+        if self.curriculum.stage(self.step) != self._stage:
+            state = self._enter(state)
         began = time.perf_counter()
-        state, metrics = self.learner.step(state, self.data)
+        learner, data = self.curriculum.program(self._stage)
+        state, metrics = learner.step(state, data)
         self.step += 1
         if self._compiled:
             if self._pending:
@@ -123,7 +128,27 @@ class Loop:
             self._compiled = True
             seconds = time.perf_counter() - began
             self._log(self.step, jax.device_get(metrics), {"time/first_step_seconds": seconds})
+            self.curriculum.prepare(self._stage + 1)
         return state
+
+    def _enter(self, state: MetaTrainState) -> MetaTrainState:
+        """Hands the run to the next stage, however long its program takes to be ready."""
+        self._flush()
+        began = time.perf_counter()
+        self._stage = self.curriculum.stage(self.step)
+        learner, data = self.curriculum.program(self._stage)
+        state = learner.take_over(state, data)
+        seconds = time.perf_counter() - began
+        self.progress.say(f"{self.step}/{self.plan.steps}  stage {self._stage + 1} begins")
+        self._log(self.step, {}, {"time/stage_seconds": seconds})
+        if self._compiled:
+            self.curriculum.prepare(self._stage + 1)
+        return state
+
+    @property
+    def learner(self) -> MetaLearner:
+        """Of the stage at work."""
+        return self.curriculum.program(self._stage).learner
 
     def _flush(self) -> None:
         """Fetches the metrics of all pending steps at once and hands them on."""

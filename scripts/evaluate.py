@@ -2,7 +2,7 @@
 
 import sys
 
-from meta_train.cli import main
+from meta_train.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main(["evaluate", *sys.argv[1:]]))
+    entry(["evaluate", *sys.argv[1:]])

@@ -19,10 +19,13 @@ class TaskDistribution(Protocol):
     @property
     def name(self) -> str: ...
 
-    def sample(self, seed: int, n: int, limit: Limit | None = None) -> tuple[TaskFamily, ...]:
+    def sample(
+        self, seed: int, n: int, limit: Limit | None = None, first: int = 0
+    ) -> tuple[TaskFamily, ...]:
         """`n` families of different names; fewer are the beginning of more.
 
-        Raises ValueError where the distribution has no `n` tasks within the limit.
+        first: how many of the seed's tasks to pass over. Raises ValueError where the distribution
+        has no `n` tasks within the limit.
         """
         ...
 
@@ -34,10 +37,13 @@ class Listed:
     name: str
     families: tuple[TaskFamily, ...]
 
-    def sample(self, seed: int, n: int, limit: Limit | None = None) -> tuple[TaskFamily, ...]:
+    def sample(
+        self, seed: int, n: int, limit: Limit | None = None, first: int = 0
+    ) -> tuple[TaskFamily, ...]:
+        """As TaskDistribution; after its last task the list begins again."""
         waiting, found = list(self.families), []
         draws = Draws(seed)
-        while waiting and len(found) < n:
+        while waiting and len(found) < first + n:
             family = waiting.pop(draws.integer(0, len(waiting) - 1))
             if limit is None or limit.admits(family):
                 found.append(family)
@@ -45,7 +51,7 @@ class Listed:
             raise ValueError(
                 f"count: {n} is not allowed; {self.name} has {len(found)} tasks within the limit"
             )
-        return tuple(found)
+        return tuple(found[index % len(found)] for index in range(first, first + n))
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,10 @@ class Drawn:
     name: str
     kinds: tuple[tuple[str, float, Callable[[Draws], Any]], ...]
 
-    def sample(self, seed: int, n: int, limit: Limit | None = None) -> tuple[TaskFamily, ...]:
-        return tuple(self._one(seed, index, limit) for index in range(n))
+    def sample(
+        self, seed: int, n: int, limit: Limit | None = None, first: int = 0
+    ) -> tuple[TaskFamily, ...]:
+        return tuple(self._one(seed, index, limit) for index in range(first, first + n))
 
     def _one(self, seed: int, index: int, limit: Limit | None) -> TaskFamily:
         for attempt in range(_ATTEMPTS):

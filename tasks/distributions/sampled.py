@@ -14,16 +14,19 @@ class Sampled:
 
     distribution: literature_paper, literature_code, taskset, velo or lhopt. seed: of the draw;
     the same seed gives the same families on every machine, and a larger count adds to them.
+    first: how many of them to pass over.
     """
 
     distribution: str = "taskset"
     seed: int = 0
     count: int = 8
+    first: int = 0
 
     def __post_init__(self):
         check_name("distribution", self.distribution, DISTRIBUTIONS)
-        check_at_least(0, seed=self.seed)
+        check_at_least(0, seed=self.seed, first=self.first)
         check_at_least(1, count=self.count)
 
     def families(self, limit: Limit | None = None) -> tuple[TaskFamily, ...]:
-        return DISTRIBUTIONS[self.distribution].sample(self.seed, self.count, limit)
+        source = DISTRIBUTIONS[self.distribution]
+        return source.sample(self.seed, self.count, limit, self.first)

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import Descent
 
 from meta_train.checkpoint import Checkpoints
+from meta_train.curriculum import Curriculum
 from meta_train.learner import MetaTrainState
 from meta_train.loop import Loop, Plan, begin
 from meta_train.progress import Progress
@@ -22,6 +24,7 @@ class FakeLearner:
     """theta["w"] is a random walk; nothing but the state decides where it goes."""
 
     inner_steps = 10
+    optimizer = Descent()
 
     def __init__(self, nonfinite_at: int = -1) -> None:
         self.steps_made = 0
@@ -40,6 +43,12 @@ class FakeLearner:
 
     def init(self, key, data, theta=None):
         return fake_state(jnp.zeros((), jnp.int32), {"w": jnp.zeros(3)}, key)
+
+    def take_over(self, state, data):
+        return state
+
+    def prepare(self, data):
+        pass
 
     def place(self, state):
         return jax.tree.map(jnp.asarray, state)
@@ -71,7 +80,15 @@ def score(theta) -> float:
 def make(plan, learner=None, save=lambda step, state: None, stopped=lambda: False, scorer=score):
     learner = learner or FakeLearner()
     sink, stream = ListSink(), io.StringIO()
-    loop = Loop(learner, (), plan, scorer, save, stopped, [sink], Progress(stream, plan.steps))
+    loop = Loop(
+        Curriculum([0], lambda stage: learner),
+        plan,
+        scorer,
+        save,
+        stopped,
+        [sink],
+        Progress(stream, plan.steps),
+    )
     state = begin(learner, learner.init(jax.random.key(0), ()))
     return loop, state, sink, stream
 
