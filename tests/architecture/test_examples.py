@@ -41,7 +41,7 @@ def test_the_optimizer_example_learns():
 
 def test_the_estimator_example_estimates():
     estimated, exact = example("custom_estimator").main(draws=300)
-    assert abs(estimated - exact) < 0.3 * abs(exact)
+    assert abs(estimated - exact) < 0.02 * abs(exact)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.name)
