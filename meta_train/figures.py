@@ -52,10 +52,17 @@ def _ticks(axis: Any, low: float, high: float) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
-def _limits(lines: Sequence[Series], log: bool) -> tuple[float, float] | None:
-    """The range of the middles, so that a run that explodes does not flatten the others."""
+def _limits(lines: Sequence[Series], log: bool, whole: bool) -> tuple[float, float] | None:
+    """The range of the middles, so that a run that explodes does not flatten the others.
+
+    whole: that of everything instead.
+    """
     values = np.concatenate([line.middle for line in lines])
-    starts = [line.middle[0] for line in lines if np.isfinite(line.middle[:1]).all()]
+    if whole:
+        values = np.concatenate([part for line in lines for part in (line.low, line.high)])
+    starts = (
+        [] if whole else [line.middle[0] for line in lines if np.isfinite(line.middle[:1]).all()]
+    )
     keep = np.isfinite(values) & (values <= 3.0 * max(starts, default=np.inf))
     values = values[keep & (values > 0)] if log else values[keep if log else np.isfinite(values)]
     if not values.size:
@@ -68,10 +75,13 @@ def _limits(lines: Sequence[Series], log: bool) -> tuple[float, float] | None:
     return low - margin, high + margin
 
 
-def draw(lines: Sequence[Series], label: str, y_label: str, x_label: str = "step") -> str:
+def draw(
+    lines: Sequence[Series], label: str, y_label: str, x_label: str = "step", whole: bool = False
+) -> str:
     """One <svg>: the same bytes for the same input. Logarithmic where all values are positive.
 
-    label: what a screen reader says. Raises MissingExtra without matplotlib.
+    label: what a screen reader says. whole: show all of the bands, not only what stays near or
+    below the start. Raises MissingExtra without matplotlib.
     """
     try:
         import matplotlib
@@ -103,7 +113,7 @@ def draw(lines: Sequence[Series], label: str, y_label: str, x_label: str = "step
         axes.set_axisbelow(True)
         for line in lines:
             _plot(axes, line)
-        limits = _limits(lines, log)
+        limits = _limits(lines, log, whole)
         if limits is not None:
             if log:
                 axes.set_yscale("log")

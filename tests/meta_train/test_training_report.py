@@ -1,10 +1,14 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from meta_train import training_report
+from meta_train.config import load
 from meta_train.results import ResultsError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -46,3 +50,33 @@ def test_a_run_without_metrics_is_refused(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("[1]\nnot json\n")
     with pytest.raises(ResultsError, match="no metrics"):
         training_report.write_training_html(tmp_path)
+
+
+def test_what_is_said_about_a_family_is_about_the_end_of_training(tmp_path):
+    lines = []
+    for step in range(1, 101):
+        late = step > 80
+        line = {"step": step, "tasks/f/objective": 1.0, "tasks/f/grad_snr": 7.25 if late else 1.0}
+        line |= {"tasks/f/rejected": 0.5 if step == 100 else 0.0, "tasks/f/horizon": 31.0}
+        line |= {f"tasks/f/position/{i}": None if i == 9 else float(i) for i in range(10)}
+        lines.append(json.dumps(line))
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    text = training_report.training_html(tmp_path)
+    assert ">7.25<" in text and ">2.50%<" in text and ">31<" in text
+    assert "score along a run of f" in text
+    assert "How long inner runs are" not in text
+
+
+def test_horizons_in_force_follow_growth_and_phases():
+    config = load(
+        ROOT / "configs" / "smoke.yaml",
+        [
+            "steps=100",
+            "horizon={kind: growing, low: 10, high_first: 10, high_last: 1000, over: 50}",
+            "phases=[{at: 60, horizon: {kind: fixed, steps: 33}}]",
+        ],
+    )
+    steps, quantiles = training_report.horizons_in_force(config, 99)
+    assert quantiles[0].tolist() == [10, 10, 10]
+    np.testing.assert_allclose(quantiles[(steps >= 50) & (steps < 60), 1], 100, rtol=0.15)
+    assert (quantiles[steps >= 60] == 33).all()
