@@ -5,16 +5,15 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from meta_train.starting import UsageError, find_config, load_config, start_jax
+
 FAILED, BAD_USAGE, MISSING_DATA, INTERRUPTED = 1, 2, 3, 130
-
-
-class UsageError(Exception):
-    """The command cannot do what it was asked; the message says why."""
 
 
 @contextmanager
@@ -26,69 +25,56 @@ def _usage() -> Iterator[None]:
         raise UsageError(str(error)) from None
 
 
-def start_jax(devices: int = 1, cached: bool = True) -> None:
-    """Imports JAX with `devices` parts of the host and a compile cache in the user's cache folder.
-
-    JAX_COMPILATION_CACHE_DIR, where set, is left as it is. cached: without it, there is no other.
-    """
-    import jax
-
-    if cached and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache / "learned-opt" / "jax"))
-    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        # A fresh state is drawn by dozens of small programs; together they take seconds.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.03)
-    # Where JAX has started already, Parallel says how many devices there are.
-    if devices > 1:
-        with suppress(RuntimeError):
-            jax.config.update("jax_num_cpu_devices", devices)
-
-
-def find_config(name: str) -> Path:
-    """A config by path; what is no path is sought among the shipped ones."""
-    path = Path(name)
-    if path.exists():
-        return path
-    here = Path(__file__).parent
-    for folder in (here.parent / "configs", here / "configs"):
-        for candidate in (folder / path.name, folder / f"{path.name}.yaml"):
-            if candidate.is_file():
-                return candidate
-        if folder.is_dir():
-            shipped = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
-            raise UsageError(f"{name}: no such file, and no shipped config (those are: {shipped})")
-    raise UsageError(f"{name}: no such file")
-
-
-def _load_config(args: argparse.Namespace, cached: bool = True) -> tuple[Any, str]:
-    """The config of a command and the name it has in messages; JAX is ready for it."""
-    from meta_train import config as configs
-
-    path = find_config(args.config)
-    config = configs.load(path, args.overrides)
-    start_jax(config.parallel.devices if config.parallel.backend != "vmap" else 1, cached)
-    return config, str(path)
-
-
 def train(args: argparse.Namespace) -> int:
     from meta_train.interruption import interruptible
 
     with interruptible() as stopped:
-        config, source = _load_config(args)
-        from meta_train import job
+        config, source = load_config(args)
+        from meta_train import distributed, job
 
+        if args.distributed:
+            distributed.start(args.coordinator, args.processes, args.process_id)
         folder = Path(args.out) if args.out else Path("runs") / Path(source).stem
         outcome = job.train(
             config, folder, sys.stdout, stopped, args.overrides, args.resume, source
         )
-    if outcome.status == "interrupted":
+        first = distributed.is_first()
+    if args.distributed:
+        distributed.stop()
+    if outcome.status == "finished":
+        lines = [f"finished at meta-step {outcome.step}: {folder}"]
+    else:
         again = ["train", args.config, *args.overrides, "--out", str(folder), "--resume"]
-        print(f"interrupted at meta-step {outcome.step}, saved; go on with:")
-        print(f"  learned-opt {shlex.join(again)}")
-        return INTERRUPTED
-    print(f"finished at meta-step {outcome.step}: {folder}")
-    return 0
+        lines = [f"interrupted at meta-step {outcome.step}, saved; go on with:"]
+        lines += [f"  learned-opt {shlex.join(again)}"]
+    if first:
+        print("\n".join(lines))
+    return 0 if outcome.status == "finished" else INTERRUPTED
+
+
+def _add_processes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one of several processes; the cluster says which",
+    )
+    command.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is reached")
+    command.add_argument("--processes", type=_positive, metavar="N", help="how many there are")
+    command.add_argument("--process-id", type=_step, metavar="I", help="of this one, from 0")
+
+
+def _check_processes(args: argparse.Namespace) -> None:
+    """Flags that name the processes stand for --distributed too, but only all three."""
+    told = (args.coordinator, args.processes, args.process_id)
+    if told == (None, None, None):
+        return
+    if None in told:
+        args.command.error("--coordinator, --processes and --process-id go together")
+    if args.process_id >= args.processes:
+        args.command.error(
+            f"--process-id: {args.process_id} must be below --processes, {args.processes}"
+        )
+    args.distributed = True
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -181,7 +167,7 @@ def data_prepare(args: argparse.Namespace) -> int:
 
 
 def config_check(args: argparse.Namespace) -> int:
-    config, source = _load_config(args)
+    config, source = load_config(args)
     from meta_train.build import build_curriculum, build_score, build_start
 
     build_curriculum(config, source)
@@ -227,7 +213,7 @@ def bench(args: argparse.Namespace) -> int:
         if args.preset:
             args.overrides.insert(0, args.preset)
         args.config = args.overrides.pop(0) if args.overrides else "quickstart"
-        config, source = _load_config(args, cached=False)
+        config, source = load_config(args, cached=False)
     else:
         config, source = None, ""
         start_jax(cached=False)
@@ -279,6 +265,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_config(command)
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/NAME-OF-CONFIG)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    _add_processes(command)
 
     command = add("evaluate", evaluate, "run an optimizer and baselines over a suite of tasks")
     command.add_argument("target", metavar="NAME|FILE|RUN", help="the optimizer to look at")
@@ -350,14 +337,16 @@ def _add_more(add: Any, commands: Any) -> None:
     command.add_argument("--json", action="store_true", help="for scripts")
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Also takes overrides that stand after an option, which argparse leaves over."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of a command; overrides after an option, which argparse leaves over, count."""
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     if rest and hasattr(args, "overrides") and not any(text.startswith("-") for text in rest):
         args.overrides = [*args.overrides, *rest]
     elif rest:
         args.command.error(f"unrecognized arguments: {' '.join(rest)}")
+    if args.handler is train:
+        _check_processes(args)
     return args
 
 
@@ -366,16 +355,20 @@ def _explain(error: Exception) -> tuple[int, str] | None:
     from learned_opt.locate import WeightsError
     from meta_train.checkpoint import CheckpointError, Unsaved
     from meta_train.config_errors import ConfigError
+    from meta_train.distributed import ClusterError, Lost
     from meta_train.figures import MissingExtra
+    from meta_train.loop import NothingFinite
     from meta_train.results import ResultsError
     from meta_train.run_folder import RunError
     from tasks.base import MissingData
 
     if isinstance(error, MissingData):
         return MISSING_DATA, str(error)
-    if isinstance(error, Unsaved):
+    if isinstance(error, (Unsaved, Lost)):
         return FAILED, f"{error}; the checkpoints there are as they were: go on with --resume"
-    mendable = (UsageError, ConfigError, RunError, WeightsError, CheckpointError)
+    if isinstance(error, NothingFinite):
+        return FAILED, str(error)
+    mendable = (UsageError, ClusterError, ConfigError, RunError, WeightsError, CheckpointError)
     if isinstance(error, (*mendable, ResultsError, MissingExtra)):
         return BAD_USAGE, str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -386,7 +379,7 @@ def _explain(error: Exception) -> tuple[int, str] | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code; users' mistakes end in a line, not a traceback."""
-    args = _parse(argv)
+    args = parse(argv)
     try:
         return args.handler(args)
     except KeyboardInterrupt:
@@ -396,10 +389,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         explained = _explain(error)
-        if explained is None:
+        together = getattr(args, "distributed", False)
+        if explained is None and not together:
             raise
-        code, message = explained
+        code, message = explained or (FAILED, traceback.format_exc())
         print(message, file=sys.stderr)
+        if together:
+            from meta_train import distributed
+
+            distributed.leave(code)
         return code
 
 

@@ -26,7 +26,9 @@ from tasks.names import check_label
 from tasks.registry import FAMILIES
 
 AtLeastOne = Annotated[int, Field(ge=1)]
-CHANGEABLE = ("steps", "log_every", "evaluation", "checkpoint", "wandb", "parallel")  # on resume
+CHANGEABLE = (  # when a run is resumed
+    "steps", "give_up_after", "log_every", "evaluation", "checkpoint", "wandb", "parallel",
+)  # fmt: skip
 
 DEFAULTS = {"objective": {"kind": "log_loss"}, "meta_optimizer": {"kind": "adam"}}
 
@@ -57,7 +59,7 @@ class Parallel(Model):
         description="what joins the devices; vmap keeps all shards on one, for debugging",
     )
     devices: AtLeastOne = Field(
-        default=1, description="number of devices; on a CPU, of parts of the host"
+        default=1, description="number in all processes; on a CPU, of parts of the host"
     )
 
 
@@ -177,6 +179,10 @@ class Config(Model):
         "to norm 1, or by the running root mean square of its norm",
     )
     parallel: Parallel = Field(default=Parallel(), description="devices")
+    give_up_after: AtLeastOne | None = Field(
+        default=200,
+        description="meta-steps in a row without a finite meta-gradient that end the run",
+    )
     log_every: AtLeastOne = Field(default=20, description="meta-steps between transfers of metrics")
     evaluation: Evaluation | None = Field(
         default=None, description="null: the last weights are the best"

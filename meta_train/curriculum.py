@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+import jax
+
 from meta_train.learner import MetaLearner
 
 _THREAD = "compiles the next stage"
@@ -53,7 +55,12 @@ class Curriculum:
         return self._programs[stage].result()
 
     def prepare(self, stage: int) -> None:
-        """Begins to build and compile a stage in the background, if there is such a stage."""
+        """Begins to build and compile a stage in the background, if there is such a stage.
+
+        Not with several processes: all that they run must begin in one order.
+        """
+        if jax.process_count() > 1:
+            return
         if stage < len(self._starts) and stage not in self._programs:
             future = self._programs[stage] = Future()
             # A daemon, for a compilation cannot be cancelled and must not hold up the end.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from io import TextIOBase
+from io import StringIO, TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
-from meta_train import run_folder
+from meta_train import distributed, run_folder
 from meta_train.build import build_curriculum, build_score, build_start
 from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_steps
 from meta_train.config import Config
@@ -45,7 +45,8 @@ def train(
     stream: gets the progress. stopped: asked between meta-steps. overrides: kept for the record.
     source: names the config in messages. Raises ConfigError, RunError and MissingData before
     anything is written, CheckpointError where the last checkpoint does not fit, Unsaved where a
-    checkpoint cannot be written and the config says to stop, or it is the last.
+    checkpoint cannot be written and the config says to stop, or it is the last, NothingFinite where
+    the config says to give up, Lost where another process of the run is gone.
     """
     path = path.absolute()
     old = run_folder.check(path, config, resume)
@@ -54,34 +55,50 @@ def train(
     begun = old is not None and bool(saved_steps(path / "checkpoints"))
     first = None if begun else build_start(config, source)
     curriculum.program(0)  # so that missing data shows before there is a folder
-    folder = run_folder.create(path, config, overrides) if old is None else RunFolder(path)
-    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
+    folder = _open(path, config, overrides, new=old is None)
+    checkpoints = Checkpoints(
+        folder.checkpoints, config.checkpoint.keep, jax.process_index(), jax.process_count()
+    )
     try:
-        sinks = _remote_sinks(config, folder)
+        sinks = _remote_sinks(config, folder) if folder.owner else []
         state = _start(curriculum, first, config, old, checkpoints, folder)
-        run_folder.describe(path, config, overrides)
-        folder.write_status("running", int(state.learner.step), config.steps)
-        sinks.append(JsonLines(folder.metrics))
+        if folder.owner:
+            run_folder.describe(path, config, overrides)
+            folder.write_status("running", int(state.learner.step), config.steps)
+            sinks.append(JsonLines(folder.metrics))
         learner = curriculum.program(curriculum.stage_of_state(int(state.learner.step))).learner
         saver = Saver(config, folder, learner, checkpoints)
-        progress = Progress(stream, config.steps)
+        progress = Progress(stream if folder.owner else StringIO(), config.steps)
 
         def must_stop() -> bool:
             saver.check()
             return stopped()
 
         loop = Loop(curriculum, _plan(config), score, saver.save, must_stop, sinks, progress)
-        return _run(loop, state, folder, checkpoints)
+        with distributed.losses_named():
+            return _run(loop, state, folder, checkpoints)
     except (RunError, CheckpointError):
         raise  # the run that lies there is as good as before
     except BaseException as error:
-        step = checkpoints.latest() or 0
-        with suppress(OSError):  # the disk may be full; the error at hand says more
-            folder.write_status("failed", step, config.steps, f"{type(error).__name__}: {error}")
+        if folder.owner:
+            reason = f"{type(error).__name__}: {error}"
+            with suppress(OSError):  # the disk may be full; the error at hand says more
+                folder.write_status("failed", checkpoints.latest() or 0, config.steps, reason)
         raise
     finally:
         checkpoints.close()
         folder.close()
+
+
+def _open(path: Path, config: Config, overrides: Sequence[str], new: bool) -> RunFolder:
+    """The run's folder; the first of several processes makes it when all have looked at it."""
+    distributed.meet("all processes have looked at the folder")
+    if not distributed.is_first():
+        distributed.meet("the folder is there")
+        return RunFolder(path, owner=False)
+    folder = run_folder.create(path, config, overrides) if new else RunFolder(path)
+    distributed.meet("the folder is there")
+    return folder
 
 
 def _start(
@@ -96,31 +113,40 @@ def _start(
 
     first: the weights a fresh run starts from, None for the rule's own start.
     """
-    step = checkpoints.sound(warn)
-    learner, data = curriculum.program(curriculum.stage_of_state(step or 0))
+    found = checkpoints.sound(warn) if folder.owner else None
+    step = distributed.of_first(-1 if found is None else found)
+    learner, data = curriculum.program(curriculum.stage_of_state(max(step, 0)))
     state = begin(learner, learner.init(jax.random.key(config.seed), data, first))
-    if step is None:
-        keep_lines(folder.metrics, lambda line: False)
+    if step < 0:
+        _keep_lines(folder, lambda line: False)
         return state
     if step > config.steps:
         raise RunError(f"{folder.path}: is at meta-step {step}, beyond steps = {config.steps}")
     restored = checkpoints.restore(step, state)
+    others = folder.other_scores
     if old is not None and _scored_by(old) != _scored_by(config):
-        # On disk before the new config is: a process killed from here on must not forget it.
-        folder.other_scores = step
-    if step <= folder.other_scores:
+        others = step
+        if folder.owner:
+            # On disk before the new config is: a process killed from here on must not forget it.
+            folder.other_scores = step
+    if step <= others:
         # Scores of different evaluations cannot be compared: the search for the best begins anew.
         restored = restored._replace(best=state.best, evaluated=state.evaluated)
-        keep_lines(folder.metrics, lambda line: "eval/score" not in line)
+        _keep_lines(folder, lambda line: "eval/score" not in line)
     evaluated = int(restored.evaluated)
-    keep_lines(
-        folder.metrics,
+    _keep_lines(
+        folder,
         lambda line: (
             line["step"] < step
             or (line["step"] == step and ("eval/score" not in line or evaluated == step))
         ),
     )
     return restored._replace(learner=learner.place(restored.learner))
+
+
+def _keep_lines(folder: RunFolder, keep: Callable[[dict[str, Any]], bool]) -> None:
+    if folder.owner:
+        keep_lines(folder.metrics, keep)
 
 
 def _scored_by(config: Config) -> Any:
@@ -149,6 +175,7 @@ def _plan(config: Config) -> Plan:
         evaluate_every=config.evaluation.every if config.evaluation else None,
         save_every=config.checkpoint.every_steps,
         save_seconds=config.checkpoint.every_seconds,
+        give_up_after=config.give_up_after,
     )
 
 
@@ -170,7 +197,10 @@ class Saver:
             _write_weights(self.folder, self.learner.optimizer, theta, step, state.best, self._card)
             self.folder.write_status("running", step, self.config.steps)
 
-        self.checkpoints.save(step, state, write)
+        if self.folder.owner:
+            self.checkpoints.save(step, state, write)
+        else:
+            self.checkpoints.save(step, state)
 
     def check(self) -> None:
         """Raises Unsaved, or warns, where the last save has failed."""
@@ -211,7 +241,8 @@ def _run(loop: Loop, state: RunState, folder: RunFolder, checkpoints: Checkpoint
         for sink in loop.sinks:
             sink.close(failed)
     status = "finished" if loop.step >= steps else "interrupted"
-    folder.write_status(status, loop.step, steps)
+    if folder.owner:
+        folder.write_status(status, loop.step, steps)
     return Outcome(status, loop.step)
 
 

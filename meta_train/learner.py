@@ -199,7 +199,7 @@ class GradientLearner:
         tasks = jax.lax.axis_index(AXIS) * local + jnp.arange(local)
         total, noise = jax.tree.map(jnp.zeros_like, shared.theta), jnp.zeros(())
         metrics: Metrics = {}
-        advanced, norms = [], []
+        advanced, norms, usable = [], [], []
         for i, estimator in enumerate(self.estimators):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, i), tasks)
             estimate = jax.vmap(estimator.estimate, (None, None, 0, 0, None), axis_name=TASKS)
@@ -210,6 +210,7 @@ class GradientLearner:
             family = family_gradient(gradients)
             factor, rms = family_factor(self.family_scale, family, shared.norms[i])
             norms.append(rms)
+            usable.append(family.usable & (family.accepted > 0))
             share = factor * self.weights[i] / sum(self.weights)
             total = jax.tree.map(lambda t, g, s=share: t + s * g, total, family.mean)
             noise = noise + jnp.square(share) * family.noise
@@ -219,14 +220,15 @@ class GradientLearner:
             metrics[f"tasks/{name}/rejected"] = 1.0 - family.accepted / self.num_tasks
             for what, values in seen.items():
                 metrics[f"tasks/{name}/{what}"] = mean_metric(values)
-        shared, meta_metrics = self._update(shared._replace(norms=jnp.stack(norms)), total)
+        shared = shared._replace(norms=jnp.stack(norms))
+        shared, meta_metrics = self._update(shared, total, jnp.stack(usable).any())
         names = [estimator.episodes.family.name for estimator in self.estimators]
         losses = jnp.stack([metrics[f"tasks/{name}/objective"] for name in names])
         meta_metrics["meta/loss"] = jnp.average(losses, weights=jnp.asarray(self.weights))
         meta_metrics["meta/grad_snr"] = optax.tree.norm(total, squared=True) / noise
         return shared, tuple(advanced), metrics | meta_metrics
 
-    def _update(self, shared: _Shared, gradient: Theta) -> tuple[_Shared, Metrics]:
+    def _update(self, shared: _Shared, gradient: Theta, usable: Array) -> tuple[_Shared, Metrics]:
         updates, meta_opt_state = self.meta_optimizer.update(
             gradient, shared.meta_opt_state, shared.theta
         )
@@ -235,7 +237,7 @@ class GradientLearner:
             lambda a, t: self.ema * a + (1.0 - self.ema) * t, shared.theta_average, theta
         )
         leaves = jax.tree.leaves((theta, meta_opt_state))
-        finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
+        finite = usable & jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
         old = (shared.theta, shared.theta_average, shared.meta_opt_state)
         theta, average, meta_opt_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old), (theta, average, meta_opt_state), old

@@ -10,6 +10,7 @@ import numpy as np
 
 from learned_opt.base import Theta
 from meta_train.curriculum import Curriculum
+from meta_train.distributed import Agreement, Wish
 from meta_train.learner import MetaLearner, MetaTrainState
 from meta_train.progress import Progress
 from meta_train.sinks import Sink
@@ -31,6 +32,10 @@ class RunState(NamedTuple):
     evaluated: np.ndarray  # int64 meta-step of the last evaluation, -1 before the first
 
 
+class NothingFinite(RuntimeError):
+    """The run gave up; the message says after how many meta-steps."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """When things happen, in meta-steps unless said otherwise; None means never."""
@@ -40,6 +45,7 @@ class Plan:
     evaluate_every: int | None = None
     save_every: int | None = None
     save_seconds: float | None = None
+    give_up_after: int | None = None  # meta-steps in a row whose update was rejected
 
     def evaluates_at(self, step: int) -> bool:
         every = self.evaluate_every
@@ -64,7 +70,8 @@ class Loop:
     """One process' work on a run.
 
     score(theta): lower is better. save(step, state): must copy what it keeps. stopped(): asked
-    between steps; once true, the loop saves and returns.
+    between steps; once true, the loop saves and returns. agree: makes all processes stop and save
+    by the clock at the same step.
     """
 
     curriculum: Curriculum
@@ -74,27 +81,36 @@ class Loop:
     stopped: Callable[[], bool]
     sinks: Sequence[Sink]
     progress: Progress
+    agree: Callable[[int, Wish], Wish] = field(default_factory=Agreement)
     step: int = 0
     _pending: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     _busy: float = 0.0  # seconds spent on the pending steps
     _evaluations: list[float] = field(default_factory=list)  # seconds each took
     _stage: int = 0
     _compiled: bool = False  # the first meta-step of this process is made
+    _saved: float = 0.0  # time of the last save
+    _rejected: int = 0  # meta-steps in a row
 
     def run(self, state: RunState) -> RunState:
-        """Goes on from `state` to the last step of the plan or to the first request to stop."""
+        """Goes on from `state` to the last step of the plan or to the first request to stop.
+
+        Raises NothingFinite where the plan says to give up.
+        """
         self.step = int(state.learner.step)
         self._stage = self.curriculum.stage_of_state(self.step)
-        saved_step, saved_time = -1, time.monotonic()
+        saved_step, self._saved = -1, time.monotonic()
         while True:
-            if self._must_evaluate(state) and not self.stopped():
+            wish = self._wish()
+            if self._must_evaluate(state) and not wish.stop:
                 state = self._evaluate(state)
-            last = self.step >= self.plan.steps or self.stopped()
-            due = last or self._must_save(time.monotonic() - saved_time)
+                wish = self._wish()
+            last = self.step >= self.plan.steps or wish.stop
+            every = self.plan.save_every
+            due = last or wish.save or (every is not None and self.step % every == 0)
             if due and saved_step != self.step:
                 self._flush()
                 self.save(self.step, state)
-                saved_step, saved_time = self.step, time.monotonic()
+                saved_step, self._saved = self.step, time.monotonic()
             if last:
                 return state
             state = state._replace(learner=self._advance(state.learner))
@@ -104,11 +120,10 @@ class Loop:
     def _must_evaluate(self, state: RunState) -> bool:
         return self.plan.evaluates_at(self.step) and int(state.evaluated) != self.step
 
-    def _must_save(self, seconds: float) -> bool:
-        every, limit = self.plan.save_every, self.plan.save_seconds
-        return (every is not None and self.step % every == 0) or (
-            limit is not None and seconds >= limit
-        )
+    def _wish(self) -> Wish:
+        limit = self.plan.save_seconds
+        overdue = limit is not None and time.monotonic() - self._saved >= limit
+        return self.agree(self.step, Wish(self.stopped(), overdue))
 
     def _advance(self, state: MetaTrainState) -> MetaTrainState:
         """One meta-step; returns once the step before is done, so that one is always waiting."""
@@ -176,6 +191,13 @@ class Loop:
         values = {name: float(value) for name, value in metrics.items()} | dict(more)
         for sink in self.sinks:
             sink.scalars(step, values)
+        if "meta/rejected" in values:
+            self._rejected = self._rejected + 1 if values["meta/rejected"] else 0
+            if self._rejected == self.plan.give_up_after:
+                raise NothingFinite(
+                    f"meta-step {step}: no finite meta-gradient in {self._rejected} steps in a row "
+                    "(give_up_after); tasks/*/rejected in metrics.jsonl says of which tasks"
+                )
 
     def _evaluate(self, state: RunState) -> RunState:
         self._flush()

@@ -27,31 +27,55 @@ class Parallel:
     """How the tasks of a family spread: `devices` shards, each along the leading axis.
 
     pmap and shard_map put a shard on each device; vmap keeps all of them on one, for debugging.
+    devices: of all processes together.
     """
 
     backend: Literal["pmap", "shard_map", "vmap"] = "shard_map"
     devices: int = 1
 
     def __post_init__(self) -> None:
-        available = jax.device_count()
-        if self.backend != "vmap" and not 1 <= self.devices <= available:
+        available, processes = jax.device_count(), jax.process_count()
+        if self.backend == "vmap":
+            if processes > 1:
+                raise ValueError("parallel.backend: vmap is for one process; use pmap or shard_map")
+            return
+        if not 1 <= self.devices <= available:
             raise ValueError(
                 f"parallel.devices: {self.devices} must be between 1 and the {available} devices "
                 f"JAX sees here; set parallel.devices={available}"
             )
+        if self.devices % processes:
+            raise ValueError(
+                f"parallel.devices: {self.devices} does not divide over {processes} processes, "
+                f"which have {available} devices in all"
+            )
 
     @property
     def mesh(self) -> Mesh:
-        count = 1 if self.backend == "vmap" else self.devices
-        return Mesh(np.asarray(jax.devices()[:count]), (AXIS,))
+        """The devices of all processes in the order of the shards, as many from each."""
+        if self.backend == "vmap":
+            return self._local_mesh
+        own = self.devices // jax.process_count()
+        devices = [
+            device
+            for process in range(jax.process_count())
+            for device in jax.local_devices(process_index=process)[:own]
+        ]
+        return Mesh(np.asarray(devices), (AXIS,))
+
+    @property
+    def _local_mesh(self) -> Mesh:
+        own = 1 if self.backend == "vmap" else self.devices // jax.process_count()
+        return Mesh(np.asarray(jax.local_devices()[:own]), (AXIS,))
 
     def replicate(self, tree: Any) -> Any:
-        """Puts a copy of every array on each device."""
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+        """Puts a copy of every array on each device; pmap's are each process' own."""
+        mesh = self._local_mesh if self.backend == "pmap" else self.mesh
+        return _place(tree, NamedSharding(mesh, PartitionSpec()))
 
     def shard(self, tree: Any) -> Any:
         """Puts one slice of every array's leading axis on each device."""
-        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(AXIS)))
+        return _place(tree, NamedSharding(self.mesh, PartitionSpec(AXIS)))
 
     def compile(self, body: Body) -> Body:
         """body(shared, local, data) -> (shared, local, metrics), over all shards at once.
@@ -60,7 +84,7 @@ class Parallel:
         and metrics must be equal on all shards. `local` is donated.
         """
         if self.backend == "pmap":
-            return jax.pmap(
+            mapped = jax.pmap(
                 body,
                 AXIS,
                 in_axes=(None, 0, None),
@@ -68,6 +92,7 @@ class Parallel:
                 devices=self.mesh.devices.tolist(),
                 donate_argnums=1,
             )
+            return mapped if jax.process_count() == 1 else self._of_own_shards(mapped)
         if self.backend == "vmap":
             mapped = jax.vmap(
                 body, in_axes=(None, 0, None), out_axes=(None, 0, None), axis_name=AXIS
@@ -87,6 +112,41 @@ class Parallel:
             check_vma=False,
         )
         return jax.jit(mapped, donate_argnums=1)
+
+    def _of_own_shards(self, mapped: Body) -> Body:
+        """pmap knows the shards of its process only; every other part of a run knows all."""
+        near, everywhere = (
+            NamedSharding(mesh, PartitionSpec(AXIS)) for mesh in (self._local_mesh, self.mesh)
+        )
+
+        def recast(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+            shape = (sharding.mesh.size, *leaf.shape[1:])
+            parts = [shard.data for shard in leaf.addressable_shards]
+            return jax.make_array_from_single_device_arrays(shape, sharding, parts)
+
+        def run(shared: Any, local: Any, data: Any):
+            local = jax.tree.map(lambda leaf: recast(leaf, near), local)
+            shared, local, metrics = mapped(shared, local, data)
+            return shared, jax.tree.map(lambda leaf: recast(leaf, everywhere), local), metrics
+
+        return run
+
+
+def _place(tree: Any, sharding: NamedSharding) -> Any:
+    """Puts arrays that every process holds whole, or that lie on all devices, where they belong."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def place(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return jax.device_put(leaf, sharding)
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = place(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(place, tree)
 
 
 def is_spread(leaf: Any) -> bool:

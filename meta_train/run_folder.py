@@ -29,15 +29,18 @@ class RunError(ValueError):
 class RunFolder:
     """A run folder that this process has for itself until `close` or its end.
 
-    Raises RunError where another process has it.
+    owner: False for the further processes of a run, which read here and leave what is written once
+    to the first. Raises RunError where another run has the folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owner: bool = True) -> None:
         self.path = path
-        self._lock = _lock(path)
+        self.owner = owner
+        self._lock = _lock(path) if owner else None
 
     def close(self) -> None:
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def metrics(self) -> Path:
