@@ -44,7 +44,7 @@ class CentralDifferences:
 
     def init(self, theta, data, key, step):
         del theta, data, key, step
-        return ()  # nothing is carried from one meta-step to the next
+        return jnp.zeros((), jnp.int32)  # runs made; a state holds at least one array
 
     def estimate(self, theta, data, state, key, step):
         start_key, run_key = jax.random.split(key)
@@ -59,7 +59,7 @@ class CentralDifferences:
         moves = self.std * jnp.eye(flat.size)
         value, trajectory = jax.vmap(run)(jnp.concatenate([moves, -moves]))
         slope = (value[: flat.size] - value[flat.size :]) / (2 * self.std)
-        return unflatten(slope), state, describe(self.objective, trajectory)
+        return unflatten(slope), state + 1, describe(self.objective, trajectory)
 
 
 def main(draws: int = 500) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Theta
 from meta_train.estimators.base import GradientEstimator, Metrics, check, describe, staggered_start
@@ -107,13 +107,14 @@ class FullBackprop:
     def inner_steps(self) -> int:
         return self.length
 
-    def init(self, theta: Theta, data: Data, key: PRNGKeyArray, step: MetaStep) -> tuple[()]:
+    def init(self, theta: Theta, data: Data, key: PRNGKeyArray, step: MetaStep) -> Int[Array, ""]:
+        """The number of runs made; nothing else is carried over."""
         del theta, data, key, step
-        return ()
+        return jnp.zeros((), jnp.int32)
 
     def estimate(
-        self, theta: Theta, data: Data, state: tuple[()], key: PRNGKeyArray, step: MetaStep
-    ) -> tuple[Theta, tuple[()], Metrics]:
+        self, theta: Theta, data: Data, state: Int[Array, ""], key: PRNGKeyArray, step: MetaStep
+    ) -> tuple[Theta, Int[Array, ""], Metrics]:
         start_key, run_key = jax.random.split(key)
 
         def run(theta: Theta) -> tuple[Array, Trajectory]:
@@ -124,4 +125,4 @@ class FullBackprop:
             return jnp.mean(self.objective(trajectory)), trajectory
 
         gradient, trajectory = jax.grad(run, has_aux=True)(theta)
-        return gradient, state, describe(self.objective, trajectory)
+        return gradient, state + 1, describe(self.objective, trajectory)

@@ -65,13 +65,14 @@ class FullES:
         """The mean, over draws at the first meta-step."""
         return round(2 * _mean_steps(self.episodes.horizons, self.length))
 
-    def init(self, theta: Theta, data: Data, key: PRNGKeyArray, step: MetaStep) -> tuple[()]:
+    def init(self, theta: Theta, data: Data, key: PRNGKeyArray, step: MetaStep) -> Int[Array, ""]:
+        """The number of runs made; nothing else is carried over."""
         del theta, data, key, step
-        return ()
+        return jnp.zeros((), jnp.int32)
 
     def estimate(
-        self, theta: Theta, data: Data, state: tuple[()], key: PRNGKeyArray, step: MetaStep
-    ) -> tuple[Theta, tuple[()], Metrics]:
+        self, theta: Theta, data: Data, state: Int[Array, ""], key: PRNGKeyArray, step: MetaStep
+    ) -> tuple[Theta, Int[Array, ""], Metrics]:
         noise_key, run_key = jax.random.split(key)
         start_key, horizon_key, run_key, end_key = jax.random.split(run_key, 4)
         noise = draw(noise_key, theta, self.std, self.only)
@@ -89,7 +90,7 @@ class FullES:
             metrics["objective"] = jnp.mean(value)
         difference = contrast(self.shaping, self.clip_difference, value[:, None], jnp.ones(1, bool))
         metrics["tied"] = (value[0] == value[1]).astype(jnp.float32)
-        return along(noise, difference, self.std), state, metrics
+        return along(noise, difference, self.std), state + 1, metrics
 
     def _run(
         self,

@@ -1,5 +1,7 @@
 """What every estimator of the registry must do."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from particles import begin, estimate
 from toys import Descent, NoisyLine, Parabola, parabola
 
+from meta_train import yaml_text
 from meta_train.estimators import ESTIMATORS, PES
 from meta_train.estimators.base import describe
 from meta_train.horizons import Fixed, LogUniform
@@ -88,6 +91,17 @@ def test_what_would_estimate_something_else_is_refused(kind):
             make(kind, parabola(LogUniform(8, 20)), length=9)
     with pytest.raises(ValueError, match="'parabola' declares none"):
         make(kind, parabola(Fixed(8), bound=None), LogLoss())
+
+
+def test_the_config_lines_of_the_page_can_be_run():
+    page = (Path(__file__).parents[3] / "docs" / "estimators.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("estimator: ")]
+    seen = set()
+    for line in lines:
+        fields = dict(yaml_text.parse(line)["estimator"])
+        seen.add(kind := fields.pop("kind"))
+        ESTIMATORS[kind](parabola(Fixed(300)), MeanLoss(), **fields)
+    assert seen == set(ESTIMATORS)
 
 
 @pytest.mark.parametrize(

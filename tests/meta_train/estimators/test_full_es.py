@@ -14,6 +14,10 @@ from meta_train.unroll import Episodes
 THETA = {"rate": jnp.float32(0.1)}
 
 
+def begun(keys):
+    return jnp.zeros(keys.shape, jnp.int32)
+
+
 def test_all_tasks_take_one_number_of_steps_a_multiple_of_the_window():
     estimator = FullES(Episodes(NoisyLine(), Descent(), LogUniform(4, 40)), MeanLoss(), length=4)
     traces, horizons = [], []
@@ -21,7 +25,7 @@ def test_all_tasks_take_one_number_of_steps_a_multiple_of_the_window():
     @jax.jit
     def run(keys):
         traces.append(1)
-        _, _, metrics = estimate(estimator, THETA, NoisyLine().load(), (), keys)
+        _, _, metrics = estimate(estimator, THETA, NoisyLine().load(), begun(keys), keys)
         return metrics["horizon"]
 
     for seed in range(8):
@@ -41,7 +45,7 @@ def test_the_end_of_a_run_can_be_measured_anew():
         estimator = FullES(
             parabola(LogUniform(8, 8)), FinalLoss(), length=4, std=1e-3, final_batches=batches
         )
-        run = lambda keys, e=estimator: estimate(e, THETA, (), (), keys)
+        run = lambda keys, e=estimator: estimate(e, THETA, (), begun(keys), keys)
         gradient, _, metrics = jax.jit(run)(keys)
         at[batches] = np.ravel(metrics["objective"])
         assert np.isfinite(gradient["rate"]).all() and np.ptp(gradient["rate"]) > 0.0
