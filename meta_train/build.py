@@ -56,10 +56,12 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
     """
     optimizer = config.optimizer.build()
     objective, horizons = config.objective.build(), config.horizon.build()
+    expert = config.expert and config.expert.build()
+    resume = config.resume and config.resume.build()
     mix = build_tasks(config, source)
     estimators, problems = [], []
     for family in mix.families:
-        episodes = Episodes(family, optimizer, horizons, config.measure)
+        episodes = Episodes(family, optimizer, horizons, config.measure, expert, resume)
         try:
             estimators.append(config.estimator.build(episodes=episodes, objective=objective))
         except ValueError as error:

@@ -13,11 +13,13 @@ from meta_train import yaml_text
 from meta_train.aggregate import FamilyScale
 from meta_train.config_errors import ConfigError, Problem, explain
 from meta_train.estimators import ESTIMATORS
+from meta_train.expert import Expert
 from meta_train.horizons import HORIZONS
 from meta_train.meta_optimizers import META_OPTIMIZERS
 from meta_train.objectives import OBJECTIVES
 from meta_train.overrides import apply
-from meta_train.schema import Described, Model, union, with_preset
+from meta_train.resume import Resume
+from meta_train.schema import Described, Model, describe, union, with_preset
 from tasks.augment.registry import AUGMENTATIONS
 from tasks.base import TaskFamily
 from tasks.cost import Limit
@@ -163,6 +165,12 @@ class Config(Model):
     phases: tuple[Phase, ...] = Field(
         default=(), description="what changes on the way, in the order of their beginnings"
     )
+    expert: describe(None, Expert) | None = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default=None, description="a hand-designed optimizer that leads the inner runs at first"
+    )
+    resume: describe(None, Resume) | None = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default=None, description="lets inner runs go on from late states of earlier ones"
+    )
     meta_optimizer: union(META_OPTIMIZERS) = Field(  # pyright: ignore[reportInvalidTypeForm]
         DEFAULTS["meta_optimizer"], validate_default=True, description="what updates the weights"
     )
@@ -248,11 +256,7 @@ def _check(config: Config) -> Iterator[Problem]:
             f"{config.num_tasks} does not divide by parallel.devices = {devices}; "
             f"nearest: {' or '.join(nearest)}",
         )
-    for name in ("optimizer", "meta_optimizer"):
-        try:
-            getattr(config, name).build()
-        except ValueError as error:
-            yield _problem((name,), error, getattr(config, name))
+    yield from _check_builds(config, ("optimizer", "meta_optimizer", "expert", "resume"))
     yield from _check_inner(config, ())
     before = 0
     for i, phase in enumerate(config.phases):
@@ -262,16 +266,22 @@ def _check(config: Config) -> Iterator[Problem]:
         yield from _check_inner(phase, ("phases", i))
 
 
-def _check_inner(config: "Config | Phase", path: tuple[str | int, ...]) -> Iterator[Problem]:
-    """What is wrong with the blocks that a phase may change; `path`: where they are."""
-    for name in ("horizon", "objective"):
-        block: Described | None = getattr(config, name)
+def _check_builds(
+    holder: Model, names: Sequence[str], path: tuple[str | int, ...] = ()
+) -> Iterator[Problem]:
+    for name in names:
+        block: Described | None = getattr(holder, name)
         if block is None:
             continue
         try:
             block.build()
         except ValueError as error:
             yield _problem((*path, name), error, block)
+
+
+def _check_inner(config: "Config | Phase", path: tuple[str | int, ...]) -> Iterator[Problem]:
+    """What is wrong with the blocks that a phase may change; `path`: where they are."""
+    yield from _check_builds(config, ("horizon", "objective"), path)
     for i, block in enumerate(config.augmentations or ()):
         try:
             block.build()

@@ -66,14 +66,15 @@ def _field(of: dataclasses.Field) -> Any:
 
 
 def describe(
-    kind: str, target: type, base: type[Described] = Described, without: Iterable[str] = ()
+    kind: str | None, target: type, base: type[Described] = Described, without: Iterable[str] = ()
 ) -> type[Described]:
     """The block for `target`: its fields with their types and defaults, less those in `without`.
 
-    A target with presets gets the key `preset`; the first is the default.
+    kind: None where there is no choice, and so no such key. A target with presets gets the key
+    `preset`; the first is the default.
     """
     hints = typing.get_type_hints(target)
-    fields: dict[str, Any] = {"kind": (Literal[kind], ...)}
+    fields: dict[str, Any] = {} if kind is None else {"kind": (Literal[kind], ...)}
     names = tuple(presets_of(target))
     if names:
         fields["preset"] = (Literal[names], names[0])

@@ -9,7 +9,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from learned_opt.base import LearnedOptimizer, Params, Theta, eval_params
+from meta_train.expert import Expert, mixed
 from meta_train.horizons import Horizons, MetaStep
+from meta_train.resume import Buffer, Resume, fresh_buffer, risen
 from tasks.base import Cfg, Data, Split, Task, TaskFamily
 
 
@@ -18,13 +20,16 @@ class Episodes:
     """What an endless sequence of training runs is made of, all of it static.
 
     measure: the split, taken whole, whose loss counts; None takes the training minibatch that the
-    gradient came from, which costs nothing more.
+    gradient came from, which costs nothing more. expert: leads the runs of early meta-steps.
+    resume: lets runs go on from late states of others.
     """
 
     family: TaskFamily
     optimizer: LearnedOptimizer
     horizons: Horizons
     measure: Split | None = None
+    expert: Expert | None = None
+    resume: Resume | None = None
 
 
 class Inner(NamedTuple):
@@ -39,6 +44,8 @@ class Inner(NamedTuple):
     initial_loss: Float[Array, ""]  # measured loss before the first update
     last_loss: Float[Array, ""]  # measured at the step before; initial_loss at the first
     best_loss: Float[Array, ""]  # lowest measured so far, NaN apart
+    expert_state: Any = ()  # of the expert, updated every step
+    buffer: Buffer | None = None  # with `resume`: the late state to go on from
 
 
 class Trajectory(NamedTuple):
@@ -80,7 +87,7 @@ def start(
     )
     loss = task.loss(eval_params(opt_state, params), noise_key, batch)
     initial_loss = jax.lax.stop_gradient(loss)
-    return Inner(
+    inner = Inner(
         cfg=cfg,
         params=params,
         opt_state=opt_state,
@@ -90,7 +97,23 @@ def start(
         initial_loss=initial_loss,
         last_loss=initial_loss,
         best_loss=initial_loss,
+        expert_state=() if episodes.expert is None else episodes.expert.opt(horizon).init(params),
     )
+    return inner if episodes.resume is None else inner._replace(buffer=fresh_buffer(inner))
+
+
+def _successor(
+    episodes: Episodes, data: Data, theta: Theta, inner: Inner, key: PRNGKeyArray, step: MetaStep
+) -> Inner:
+    """What takes the place of `inner` when it ends: a fresh run, or one that goes on."""
+    fresh = start(episodes, data, theta, key, step)
+    if episodes.resume is None or inner.buffer is None:
+        return fresh
+    saved = jax.lax.stop_gradient(inner.buffer.saved)
+    longer = saved._replace(horizon=saved.step + fresh.horizon)
+    goes_on = jax.random.bernoulli(jax.random.fold_in(key, 1), episodes.resume.probability)
+    chosen = _where(goes_on, longer, fresh._replace(buffer=None))
+    return chosen._replace(buffer=fresh_buffer(inner.buffer.saved))
 
 
 def unroll(
@@ -112,14 +135,14 @@ def unroll(
     divide `length`.
     """
     start_key, steps_key = jax.random.split(key)
-    successor = start(episodes, data, theta, start_key, meta_step)
+    successor = _successor(episodes, data, theta, inner, start_key, meta_step)
 
     def step(carry: tuple[Inner, Array], key: PRNGKeyArray):
         inner, fresh = carry
         ended = inner.step >= inner.horizon
         fresh = fresh | ended
-        inner = jax.tree.map(lambda new, old: jnp.where(ended, new, old), successor, inner)
-        inner, seen = _advance(episodes, data, theta, inner, key)
+        inner = _where(ended, successor, inner)
+        inner, seen = _advance(episodes, data, theta, inner, key, meta_step)
         return (inner, fresh), seen._replace(fresh=fresh)
 
     def steps(carry: tuple[Inner, Array], keys: Array):
@@ -136,7 +159,12 @@ def unroll(
 
 
 def _advance(
-    episodes: Episodes, data: Data, theta: Theta, inner: Inner, key: PRNGKeyArray
+    episodes: Episodes,
+    data: Data,
+    theta: Theta,
+    inner: Inner,
+    key: PRNGKeyArray,
+    meta_step: MetaStep,
 ) -> tuple[Inner, Trajectory]:
     """One update, and what was seen before it."""
     task = episodes.family.task(inner.cfg, data)
@@ -158,15 +186,36 @@ def _advance(
     updates, opt_state = rule.update(
         grads, inner.opt_state, inner.params, value=jax.lax.stop_gradient(value)
     )
+    expert_state = inner.expert_state
+    if episodes.expert is not None:
+        expert = episodes.expert.opt(inner.horizon)
+        led, expert_state = expert.update(grads, expert_state, inner.params)
+        updates = mixed(episodes.expert.weight(meta_step), led, updates)
     seen = _see(task, inner, loss)
-    return inner._replace(
+    after = inner._replace(
         params=optax.apply_updates(inner.params, updates),
         opt_state=opt_state,
         gradient_state=gradient_state,
         step=inner.step + 1,
         last_loss=loss,
         best_loss=seen.best,
-    ), seen
+        expert_state=expert_state,
+    )
+    return _remember(inner, after), seen
+
+
+def _remember(inner: Inner, after: Inner) -> Inner:
+    """`after`, the state one step on, with what the buffer makes of that step."""
+    if inner.buffer is None:
+        return after
+    rise, highest = risen(inner.buffer, after.last_loss, inner.last_loss)
+    keep = (rise > inner.buffer.highest) | (after.step >= after.horizon)
+    saved = _where(keep, after._replace(buffer=None), inner.buffer.saved)
+    return after._replace(buffer=Buffer(saved, rise, highest))
+
+
+def _where(condition: Bool[Array, ""], new: Inner, old: Inner) -> Inner:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def _see(task: Task, inner: Inner, loss: Float[Array, ""]) -> Trajectory:

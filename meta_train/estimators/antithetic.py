@@ -56,7 +56,12 @@ def unroll_pair(
     key: PRNGKeyArray,
     step: MetaStep,
 ) -> tuple[Inner, Trajectory]:
-    """One window of both halves in one program; leading axis 2 in and out."""
+    """One window of both halves in one program; leading axis 2 in and out.
+
+    A run that goes on from an earlier state goes on from the first half's: both halves of a new run
+    begin equal, since the noise of earlier runs is not credited with them.
+    """
+    inner = inner._replace(buffer=jax.tree.map(lambda x: jnp.stack([x[0], x[0]]), inner.buffer))
 
     def half(theta: Theta, inner: Inner) -> tuple[Inner, Trajectory]:
         return unroll(estimator.episodes, data, theta, inner, key, step, estimator.length)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from learned_opt.base import Theta
+from learned_opt.base import Theta, eval_params
 from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
 from meta_train.unroll import Episodes, Inner, Trajectory, start
@@ -70,6 +70,8 @@ def check(estimator: GradientEstimator) -> None:
             f"{episodes.family.name!r} declares none; MeanLoss, NormalizedLoss, FinalLoss and "
             "MinLoss do not"
         )
+    if episodes.expert is not None and _looks_ahead(episodes):
+        raise ValueError("expert: this optimizer keeps a lookahead point, which no expert can lead")
 
 
 def _has_lower_bound(episodes: Episodes) -> bool:
@@ -77,6 +79,20 @@ def _has_lower_bound(episodes: Episodes) -> bool:
 
     def probe(key: PRNGKeyArray) -> Array:
         found.append(family.task(family.sample(key), family.load()).lower_bound is not None)
+        return jnp.zeros(())
+
+    jax.eval_shape(probe, jax.random.key(0))
+    return found[0]
+
+
+def _looks_ahead(episodes: Episodes) -> bool:
+    """Whether the rule evaluates another point than the one it takes gradients at."""
+    rule, found = episodes.optimizer, []
+
+    def probe(key: PRNGKeyArray) -> Array:
+        params = {"w": jnp.zeros(1)}
+        state = rule.opt(rule.init(key), 1).init(params)
+        found.append(eval_params(state, params) is not params)
         return jnp.zeros(())
 
     jax.eval_shape(probe, jax.random.key(0))
