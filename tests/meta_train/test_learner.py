@@ -40,12 +40,12 @@ def first_step(one, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("kind", "poison"), [(kind, np.nan) for kind in ESTIMATORS] + [("backprop", np.inf)]
+    ("kind", "poison"),
+    [("backprop", np.nan), ("backprop", np.inf), ("backprop_es", np.nan), ("pes", np.nan)],
 )
 def test_a_poisoned_family_touches_nothing(kind, poison):
     bad = Episodes(Parabola(poison=poison, name="bad"), Descent(), Fixed(4))
-    fields = {} if kind == "full_backprop" else {"length": 4}
-    one = ESTIMATORS[kind](bad, MeanLoss(), **fields)
+    one = ESTIMATORS[kind](bad, MeanLoss(), length=4)
     before, state, metrics = first_step(learner(one, meta_optimizer=optax.adam(0.1)))
     assert float(state.theta["rate"]) == before
     assert metrics["tasks/bad/diverged"] == 1.0

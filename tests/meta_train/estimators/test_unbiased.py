@@ -13,7 +13,6 @@ from learned_opt.base import LearnedOptimizer
 from meta_train.estimators import (
     PES,
     BackpropES,
-    FullBackprop,
     FullES,
     PESBackprop,
     TruncatedBackprop,
@@ -44,7 +43,6 @@ def window_slope():
     ("make", "fields", "whole"),
     [
         (PES, {"length": 2}, True),
-        (PES, {"length": 2, "redraw_every": 2}, True),
         (PES, {"length": 2, "redraw_every": 0}, True),
         (PESBackprop, {"length": 2}, True),
         (FullES, {"length": 4}, True),
@@ -65,6 +63,7 @@ def test_means_over_many_particles_are_derivatives(make, fields, whole):
 SIZE, REST = 11, 0.5
 MATRIX = 0.5 * (np.eye(SIZE) + np.eye(SIZE, k=1))
 SIGN = np.where(np.arange(SIZE) < 4, 1.0, -1.0)
+AT_REST = np.linalg.solve(np.eye(SIZE) - MATRIX, REST * SIGN)
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,16 @@ class FirstEntry:
 
     def task(self, cfg, data):
         loss = lambda params, key, batch: 0.5 * (params["x"][0] - 1.0) ** 2
-        at_rest = np.linalg.solve(np.eye(SIZE) - MATRIX, REST * SIGN)
-        init = lambda key: {"x": jnp.asarray(at_rest, jnp.float32)}
+        init = lambda key: {"x": jnp.asarray(AT_REST, jnp.float32)}
         return Task(init, lambda key, split: (), lambda split: (), loss, 0.0)
+
+
+def total_of_60(theta):
+    x, total = AT_REST, 0.0
+    for _ in range(60):
+        total += 0.5 * (x[0] - 1.0) ** 2
+        x = MATRIX @ x + theta * SIGN
+    return total
 
 
 @pytest.mark.parametrize(
@@ -127,7 +133,7 @@ def test_influence_balancing(make, fields, right):
     samples = length * slopes(estimator, theta, 60 // length, 4000, 60)
     mean, error = mean_and_error(samples)
     if right:
-        exact = 60 * slopes(FullBackprop(episodes, MeanLoss(clip=1e6)), theta, 1, 1, 60)[0, 0]
+        exact = (total_of_60(REST + 1e-4) - total_of_60(REST - 1e-4)) / 2e-4
         assert exact > 0.0
         assert abs(mean - exact) < 4 * error
         assert mean > 5 * error
@@ -170,9 +176,8 @@ class Line:
         return Task(init, lambda key, split: (), lambda split: (), loss, None)
 
 
-@pytest.mark.parametrize("windows", [3, 9])
-@pytest.mark.parametrize("redraw_every", [1, 0])
-def test_variance_grows_with_the_number_of_windows_under_pes_alone(windows, redraw_every):
+@pytest.mark.parametrize(("redraw_every", "windows"), [(1, 3), (1, 9), (0, 9)])
+def test_variance_grows_with_the_number_of_windows_under_pes_alone(redraw_every, windows):
     """Closed forms: for standard normal e, (a.e)(b.e) has variance |a|^2 |b|^2 + (a.b)^2."""
     episodes = Episodes(Line(), Alternating(), Fixed(2 * windows))
     estimator = PES(episodes, FinalLoss(), length=2, std=0.1, redraw_every=redraw_every)
