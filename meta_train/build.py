@@ -1,7 +1,9 @@
 """From a config to the objects it describes."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -11,8 +13,10 @@ from learned_opt.naming import check_name
 from meta_train.config import Config, families
 from meta_train.config_errors import ConfigError, Problem
 from meta_train.curriculum import Curriculum
+from meta_train.estimators.base import GradientEstimator
 from meta_train.evaluate import selection_score
 from meta_train.learner import GradientLearner
+from meta_train.objectives import Objective
 from meta_train.parallel import Parallel
 from meta_train.stages import stages
 from meta_train.unroll import Episodes
@@ -63,7 +67,7 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
     for family in mix.families:
         episodes = Episodes(family, optimizer, horizons, config.measure, expert, resume)
         try:
-            estimators.append(config.estimator.build(episodes=episodes, objective=objective))
+            estimators.append(_estimator(config, episodes, objective))
         except ValueError as error:
             problems.append(_problem(error))
     try:
@@ -72,16 +76,28 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
         raise ConfigError(source, [*dict.fromkeys(problems), _problem(error)]) from None
     if problems:
         raise ConfigError(source, list(dict.fromkeys(problems)))
-    return GradientLearner(
-        optimizer=optimizer,
-        estimators=tuple(estimators),
-        weights=mix.weights,
-        num_tasks=config.num_tasks,
-        meta_optimizer=config.meta_optimizer.build().transformation(config.steps),
-        ema=config.ema,
-        family_scale=config.family_scale,
-        parallel=parallel,
-    )
+    try:
+        return GradientLearner(
+            optimizer=optimizer,
+            estimators=tuple(estimators),
+            weights=mix.weights,
+            num_tasks=config.num_tasks,
+            meta_optimizer=config.meta_optimizer.build().transformation(config.steps),
+            ema=config.ema,
+            family_scale=config.family_scale,
+            only=config.only,
+            parallel=parallel,
+        )
+    except ValueError as error:
+        raise ConfigError(source, [_problem(error)]) from None
+
+
+def _estimator(config: Config, episodes: Episodes, objective: Objective) -> GradientEstimator:
+    """The config's estimator for one family; evolution strategies perturb only what is trained."""
+    rest: dict[str, Any] = {"episodes": episodes, "objective": objective}
+    if any(field.name == "only" for field in dataclasses.fields(config.estimator.target)):
+        rest["only"] = config.only
+    return config.estimator.build(**rest)
 
 
 def build_curriculum(config: Config, source: str = "config") -> Curriculum:

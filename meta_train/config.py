@@ -107,7 +107,7 @@ Tasks = Annotated[
 ]
 Augmentations = tuple[union(AUGMENTATIONS), ...]  # pyright: ignore[reportInvalidTypeForm]
 Horizon = union(HORIZONS)
-Estimator = union(ESTIMATORS, without=("episodes", "objective"))
+Estimator = union(ESTIMATORS, without=("episodes", "objective", "only"))
 Objective = union(OBJECTIVES)
 
 
@@ -124,6 +124,7 @@ class Phase(Model):
     horizon: Horizon | None = Field(default=None, description="likewise")  # pyright: ignore[reportInvalidTypeForm]
     estimator: Estimator | None = Field(default=None, description="likewise")  # pyright: ignore[reportInvalidTypeForm]
     objective: Objective | None = Field(default=None, description="likewise")  # pyright: ignore[reportInvalidTypeForm]
+    only: tuple[str, ...] | None = Field(default=None, description="likewise; [] for all")
     resample_every: AtLeastOne | None = Field(default=None, description="likewise")
 
     @property
@@ -161,6 +162,11 @@ class Config(Model):
     measure: Literal["train", "inner_valid", "outer_valid"] | None = Field(
         default=None,
         description="split whose loss counts; null: the minibatch the gradient came from",
+    )
+    only: tuple[str, ...] = Field(
+        default=(),
+        description="top-level groups of the weights that are trained, the others staying as they "
+        "are; [] for all",
     )
     phases: tuple[Phase, ...] = Field(
         default=(), description="what changes on the way, in the order of their beginnings"

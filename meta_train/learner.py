@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.naming import check_name
 from meta_train.aggregate import FamilyScale, family_factor, family_gradient, mean_metric
 from meta_train.estimators.base import EstimatorState, GradientEstimator, Metrics
 from meta_train.parallel import AXIS, TASKS, Parallel
@@ -72,7 +73,8 @@ class GradientLearner:
 
     estimators and weights: one per task family. num_tasks: tasks of each family, a multiple of the
     number of devices. ema: decay of the moving average of theta, in [0, 1). family_scale: what the
-    mean gradient of a family is brought to before it is weighed (meta_train/aggregate.py).
+    mean gradient of a family is brought to before it is weighed (meta_train/aggregate.py). only:
+    the top-level groups of theta that are updated, all where empty.
     """
 
     optimizer: LearnedOptimizer
@@ -82,6 +84,7 @@ class GradientLearner:
     meta_optimizer: optax.GradientTransformation
     ema: float = 0.99
     family_scale: FamilyScale = "unit_norm"
+    only: tuple[str, ...] = ()
     parallel: Parallel = field(default_factory=Parallel)
 
     def __post_init__(self) -> None:
@@ -89,6 +92,9 @@ class GradientLearner:
             raise ValueError(
                 f"weights: {len(self.weights)} given for {len(self.estimators)} task families"
             )
+        groups = jax.eval_shape(self.optimizer.init, jax.random.key(0))
+        for name in self.only:
+            check_name("only", name, groups)
         devices = self.parallel.devices
         if self.num_tasks < 1 or self.num_tasks % devices:
             above = max(1, -(-self.num_tasks // devices)) * devices
@@ -232,6 +238,10 @@ class GradientLearner:
         updates, meta_opt_state = self.meta_optimizer.update(
             gradient, shared.meta_opt_state, shared.theta
         )
+        if self.only:  # a meta-optimizer may move what has no gradient: momentum, decay
+            updates = jax.tree.map_with_path(
+                lambda path, u: u if path[0].key in self.only else jnp.zeros_like(u), updates
+            )
         theta = optax.apply_updates(shared.theta, updates)
         average = jax.tree.map(
             lambda a, t: self.ema * a + (1.0 - self.ema) * t, shared.theta_average, theta

@@ -23,7 +23,7 @@ def check_only(estimator: GradientEstimator, only: Sequence[str]) -> None:
     """Refuses names that are no top-level group of theta."""
     groups = jax.eval_shape(estimator.episodes.optimizer.init, jax.random.key(0))
     for name in only:
-        check_name("estimator.only", name, groups)
+        check_name("only", name, groups)
 
 
 def draw(key: PRNGKeyArray, theta: Theta, std: float, only: Sequence[str] = ()) -> Theta:

@@ -45,8 +45,11 @@ def test_start_from_refuses_other_shapes_and_missing_files(tmp_path):
 def test_what_only_shows_when_the_parts_meet_is_reported_with_its_key():
     with pytest.raises(ConfigError, match="estimator.length: 9 must be between 1 and .* 6"):
         build_learner(parse(TEXT, overrides=["estimator.length=9"]))
-    with pytest.raises(ConfigError, match="estimator.only.*did you mean param_readout"):
-        build_learner(parse(TEXT, overrides=["estimator.only=[param_readot]"]))
+    with pytest.raises(ConfigError, match="only.*did you mean param_readout"):
+        build_learner(parse(TEXT, overrides=["only=[param_readot]"]))
+    backprop = "estimator={kind: backprop, length: 2}"
+    with pytest.raises(ConfigError, match="only.*did you mean param_readout"):
+        build_learner(parse(TEXT, overrides=[backprop, "only=[param_readot]"]))
 
 
 def test_a_sampled_block_becomes_its_families_and_shares_its_weight():

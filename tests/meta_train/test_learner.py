@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ import optax
 import pytest
 from toys import Descent, NoisyLine, Parabola
 
+from learned_opt.hierarchical_rnn import PRESETS
 from meta_train.estimators import ESTIMATORS, PES, TruncatedBackprop
 from meta_train.horizons import Fixed, LogUniform
 from meta_train.learner import GradientLearner
@@ -216,3 +218,26 @@ def test_every_task_and_every_step_has_its_own_randomness():
     state, _ = one.step(state, data)
     second = state.est_states[0].noise["rate"]
     assert (first != second).all()
+
+
+def test_what_is_not_trained_stays_whatever_the_meta_optimizer_does():
+    episodes = Episodes(Parabola(), PRESETS["nominal"], Fixed(4))
+    one = GradientLearner(
+        PRESETS["nominal"],
+        (TruncatedBackprop(episodes, MeanLoss(), length=4),),
+        (1.0,),
+        num_tasks=1,
+        meta_optimizer=optax.adamw(0.1, weight_decay=0.5),
+        only=("param_readout",),
+    )
+    data = one.load()
+    state = one.init(jax.random.key(0), data)
+    before = jax.device_get(state.theta)
+    after = jax.device_get(one.step(state, data)[0].theta)
+    for group in before:
+        same = jax.tree.map(np.array_equal, before[group], after[group])
+        assert all(jax.tree.leaves(same)) == (group != "param_readout"), group
+    with pytest.raises(
+        ValueError, match="only: unknown name 'param_readot'; did you mean"
+    ):
+        replace(one, only=("param_readot",))
