@@ -116,11 +116,11 @@ class ExcessLoss(Objective):
 
 @dataclass(frozen=True)
 class FinalLoss(Objective):
-    """The loss before the last update of a run; clip as in mean_loss.
+    """The loss before the last update of a run, 0 at every other step; clip as in mean_loss.
 
-    telescoped: every step is worth what the loss rose since the step before (the first: its loss),
-    which adds up to the same; without, the last step is worth all and the others nothing
-    (2112.13835). Best with a `measure`, since minibatches differ from step to step.
+    telescoped: every step is worth what the loss rose by since the step before (the first: its
+    loss), which adds up to the same (2112.13835). Estimators that do not see beyond a window need
+    it. Best with a `measure` then, since minibatches differ from step to step.
     """
 
     telescoped: bool = False
@@ -128,27 +128,31 @@ class FinalLoss(Objective):
     def score(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         return trajectory.loss
 
+    def score_before(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        """The score one step earlier, of no meaning at the first step of a run."""
+        return trajectory.previous
+
     def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         score = self.capped(trajectory)
         if self.telescoped:
-            return score - jnp.where(trajectory.step == 0, 0.0, self._cap(trajectory.previous))
+            before = self._cap(self.score_before(trajectory))
+            return score - jnp.where(trajectory.step == 0, 0.0, before)
         return jnp.where(trajectory.step + 1 == trajectory.horizon, score, 0.0)
 
 
 @dataclass(frozen=True)
-class MinLoss(Objective):
-    """The lowest loss of a run, before its last update; clip as in mean_loss.
+class MinLoss(FinalLoss):
+    """The lowest loss of a run before its last update, at its last step; clip as in mean_loss.
 
-    Every step is worth what the lowest loss so far fell by (the first: its loss), which adds up to
-    the lowest of all. A run that diverges keeps the best it had.
+    A run that diverges keeps the best it had. telescoped: every step is worth what the lowest loss
+    so far fell by, as in final_loss.
     """
 
     def score(self, trajectory: Trajectory) -> Float[Array, "*length"]:
         return trajectory.best
 
-    def __call__(self, trajectory: Trajectory) -> Float[Array, "*length"]:
-        before = jnp.where(trajectory.step == 0, 0.0, self._cap(trajectory.previous_best))
-        return self.capped(trajectory) - before
+    def score_before(self, trajectory: Trajectory) -> Float[Array, "*length"]:
+        return trajectory.previous_best
 
 
 OBJECTIVES: dict[str, type] = {

@@ -70,9 +70,11 @@ def test_the_others():
 
 
 def test_the_lowest_loss_adds_up_and_survives_divergence():
-    values = MinLoss()(trajectory([5.0, 7.0, 2.0, 3.0, np.nan, 1e30]))
+    values = MinLoss(telescoped=True)(trajectory([5.0, 7.0, 2.0, 3.0, np.nan, 1e30]))
     np.testing.assert_allclose(values, [5.0, 0.0, -3.0, 0.0, 0.0, 0.0])
-    np.testing.assert_allclose(MinLoss()(trajectory([np.inf, 4.0, 3.0])), [10.0, -6.0, -1.0])
+    values = MinLoss(telescoped=True)(trajectory([np.inf, 4.0, 3.0]))
+    np.testing.assert_allclose(values, [10.0, -6.0, -1.0])
+    np.testing.assert_allclose(MinLoss()(trajectory([5.0, 2.0, np.nan])), [0.0, 0.0, 2.0])
 
 
 def test_what_steps_are_worth_adds_up_over_runs_and_windows():
@@ -87,8 +89,8 @@ def test_what_steps_are_worth_adds_up_over_runs_and_windows():
     both = jax.tree.map(lambda *x: jnp.concatenate(x), *seen)
     first, second = np.split(np.asarray(both.loss), [5])
     ends = [[first[-1], second[-1]], [first.min(), second.min()]]
-    for objective, expected in zip((FinalLoss(telescoped=True), MinLoss()), ends, strict=True):
-        parts = np.split(np.asarray(objective(both)), [5])
+    for objective, expected in zip((FinalLoss, MinLoss), ends, strict=True):
+        parts = np.split(np.asarray(objective(telescoped=True)(both)), [5])
         np.testing.assert_allclose([part.sum() for part in parts], expected, rtol=1e-5)
     np.testing.assert_allclose(FinalLoss()(both), [0, 0, 0, 0, first[-1], 0, 0, 0])
 
