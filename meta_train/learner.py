@@ -213,7 +213,7 @@ class GradientLearner:
                 shared.theta, data[i], est_states[i], keys, shared.step
             )
             advanced.append(est_state)
-            family = family_gradient(gradients)
+            family = family_gradient(_unless_lost(gradients, seen))
             factor, rms = family_factor(self.family_scale, family, shared.norms[i])
             norms.append(rms)
             usable.append(family.usable & (family.accepted > 0))
@@ -265,6 +265,14 @@ class GradientLearner:
             meta_opt_state=meta_opt_state,
         )
         return shared, metrics
+
+
+def _unless_lost(gradients: Theta, seen: Metrics) -> Theta:
+    """NaN where no task of a family had a finite loss: capped alike, they would count as equal."""
+    if "diverged" not in seen:
+        return gradients
+    lost = mean_metric(seen["diverged"]) >= 1.0
+    return jax.tree.map(lambda g: jnp.where(lost, jnp.nan, g), gradients)
 
 
 def _part(state: MetaTrainState) -> tuple[_Shared, tuple[EstimatorState, ...]]:

@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from learned_opt.files import write_whole
 
+SECONDS_TO_FINISH = 60.0  # that the end of a run waits for a remote log
+
 
 @runtime_checkable
 class Sink(Protocol):
@@ -87,6 +89,9 @@ class Wandb:
         id_file = folder / "wandb_id.txt"
         if not id_file.exists():
             write_whole(id_file, uuid.uuid4().hex[:12] + "\n")
+        settings: dict[str, Any] = {"silent": True, "console": "off"}
+        if "finish_timeout" in wandb.Settings.model_fields:  # newer than the oldest that we take
+            settings["finish_timeout"] = SECONDS_TO_FINISH
         self._run = wandb.init(
             project=project,
             name=folder.name,
@@ -95,7 +100,7 @@ class Wandb:
             mode=mode,
             dir=str(folder),
             config=config,
-            settings=wandb.Settings(silent=True, console="off"),
+            settings=wandb.Settings(**settings),
         )
         # wandb drops what comes with a lower step than the last; a resumed run may repeat some.
         self._run.define_metric("meta_step")

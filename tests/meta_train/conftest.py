@@ -19,3 +19,12 @@ def whole(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert main(["train", str(tiny), "--out", str(out)]) == 0
     return out
+
+
+@pytest.fixture
+def small_suite(monkeypatch):
+    from tasks.families.synthetic import Quadratic
+    from tasks.suites import SUITES, Suite
+
+    monkeypatch.setitem(SUITES, "small", Suite((Quadratic(dim=2, name="bowl"),), steps=2))
+    return "small"

@@ -48,15 +48,6 @@ def test_a_finished_run_resumes_to_nothing_and_to_more_steps(tiny, whole, tmp_pa
     assert "steps: 14" in (run / "config.yaml").read_text()
 
 
-@pytest.fixture
-def small_suite(monkeypatch):
-    from tasks.families.synthetic import Quadratic
-    from tasks.suites import SUITES, Suite
-
-    monkeypatch.setitem(SUITES, "small", Suite((Quadratic(dim=2, name="bowl"),), steps=2))
-    return "small"
-
-
 def test_scores_of_another_evaluation_are_forgotten_for_good(
     tiny, tmp_path, small_suite, monkeypatch
 ):

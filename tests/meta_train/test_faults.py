@@ -9,51 +9,75 @@ import time
 
 import numpy as np
 import pytest
-from runs import launch, metrics, same_run, status, wait_for_lines
+from runs import launch, metrics, same_run, status, wait_for_lines, weights
 
 from meta_train.checkpoint import saved_steps
 from meta_train.cli import main
 
+# Ends itself by SIGKILL at the Nth of all moments at which it has just touched a file of a save.
+KILLED_IN_A_SAVE = """
+import os, signal, sys
+from pathlib import Path
+from meta_train import checkpoint
+from meta_train.cli import main
 
-def test_a_killed_run_resumes_to_the_same_weights(tiny, whole, tmp_path):
-    run = tmp_path / "run"
-    process = launch("train", tiny, "--out", run)
-    wait_for_lines(run, 20, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert status(run)["status"] == "running"
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 61, "meta/lo')  # as a kill in the midst of a write leaves it
-    (run / "checkpoints" / ".00000059.new").mkdir(exist_ok=True)
-    assert main(["train", str(tiny), "--out", str(run), "--resume"]) == 0
-    same_run(run, whole)
+left = int(sys.argv.pop(1))
+def touched():
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+write_whole, rename = checkpoint.write_whole, Path.rename
+def write(path, content):
+    path.with_name("torn").write_bytes(b"half of it")
+    touched()
+    write_whole(path, content)
+    path.with_name("torn").unlink()
+    touched()
+def renamed(self, target):
+    touched()
+    rename(self, target)
+    touched()
+checkpoint.write_whole, Path.rename = write, renamed
+sys.exit(main())
+"""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_a_run_killed_again_and_again_at_any_moment(tiny, whole, tmp_path, seed):
+def kill(run, args, random, in_a_save):
+    """Goes on with a run and kills it."""
+    if in_a_save:
+        moment = str(random.integers(1, 100))
+        code = [sys.executable, "-c", KILLED_IN_A_SAVE, moment, *map(str, args)]
+        process = subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    else:
+        process = launch(*args)
+        until = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < until:
+            if (run / "status.json").exists() and status(run)["pid"] == process.pid:
+                break
+            time.sleep(0.005)
+        time.sleep(random.uniform(0.0, 3.0))
+        process.kill()
+    process.communicate(timeout=200)
+    assert process.returncode in (0, -signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("seed", "kills"),
+    [(0, 3), *(pytest.param(seed, 10, marks=pytest.mark.slow) for seed in (1, 2))],
+)
+def test_a_run_killed_again_and_again_is_the_same_run(tiny, whole, tmp_path, seed, kills):
     random = np.random.default_rng(seed)
     run = tmp_path / "run"
-    for _ in range(6):
-        process = launch("train", tiny, "--out", run, "--resume", "checkpoint.every_steps=1")
-        if random.random() < 0.5:
-            time.sleep(random.uniform(0.0, 15.0))
-        else:
-            until = time.monotonic() + 60
-            while process.poll() is None and time.monotonic() < until:
-                if (
-                    run.exists()
-                    and (run / "status.json").exists()
-                    and status(run)["pid"] == process.pid
-                ):
-                    break
-                time.sleep(0.01)
-            time.sleep(random.uniform(0.0, 1.0))
-        process.kill()
-        process.communicate()
-    process = launch("train", tiny, "--out", run, "--resume", "checkpoint.every_steps=1")
-    assert process.communicate(timeout=200) and process.returncode == 0
+    args = ["train", str(tiny), "--out", str(run), "--resume", "checkpoint.every_steps=1"]
+    for turn in range(kills):
+        kill(run, args, random, in_a_save=turn % 2 == 0)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 61, "meta/lo')  # as a kill in the midst of a write leaves it
+    assert main(args) == 0
     same_run(run, whole)
+    assert not list((run / "checkpoints").glob(".*"))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +88,7 @@ def test_a_signal_ends_the_run_after_its_step_and_saves(tiny, whole, tmp_path, n
     process = launch("train", tiny, "steps=60000", "meta_optimizer.schedule=constant", "--out", run)
     wait_for_lines(run, 10, process)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=10)
     assert process.returncode == 130, err
     assert status(run)["status"] == "interrupted"
     step = status(run)["step"]
@@ -132,3 +156,81 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tiny, whole, tmp
     assert main(["train", str(tiny), "--out", str(run), "--resume"]) == 2
     assert "no other is left" in capsys.readouterr().err
     assert metrics(run) == before
+
+
+def test_a_log_service_that_is_gone_is_one_warning(tiny, whole, tmp_path):
+    run = tmp_path / "run"
+    args = ["wandb.mode=offline", "steps=60000", "meta_optimizer.schedule=constant"]
+    process = launch("train", tiny, *args, "--out", run)
+    wait_for_lines(run, 10, process)
+    found = subprocess.run(
+        ["pgrep", "-f", f"wandb-core.*--pid {process.pid}\\b"], capture_output=True
+    )
+    for service in found.stdout.split():
+        os.kill(int(service), signal.SIGKILL)
+    wait_for_lines(run, metrics(run)[-1]["step"] + 50, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.count("warning:") == err.count("warning: wandb is off from here on") == 1, err
+    assert found.stdout
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Families whose names are given lose every finite loss after 10 meta-steps."""
+    from meta_train.learner import GradientLearner
+    from tasks.families.synthetic import Quadratic
+
+    task, step, names = Quadratic.task, GradientLearner.step, set()
+
+    def with_poison(self, cfg, data):
+        made = task(self, cfg, ())
+        return made._replace(loss=lambda *args: made.loss(*args) + data["poison"])
+
+    def after_ten(self, state, data):
+        if int(state.step) >= 10:
+            families = [estimator.episodes.family.name for estimator in self.estimators]
+            data = tuple(
+                {"poison": arrays["poison"] * (np.nan if name in names else 1.0)}
+                for name, arrays in zip(families, data, strict=True)
+            )
+        return step(self, state, data)
+
+    monkeypatch.setattr(Quadratic, "load", lambda self: {"poison": np.ones((), np.float32)})
+    monkeypatch.setattr(Quadratic, "task", with_poison)
+    monkeypatch.setattr(GradientLearner, "step", after_ten)
+    return names
+
+
+def test_a_family_without_finite_losses_is_rejected_and_with_none_left_the_run_ends(
+    tiny, tmp_path, poisoned, capsys
+):
+    two = "tasks=[{kind: quadratic, dim: 2, name: good}, {kind: quadratic, dim: 2, name: bad}]"
+    args = ["train", str(tiny), two, "objective={kind: mean_loss}", "steps=25", "give_up_after=5"]
+    poisoned.add("bad")
+    assert main([*args, "--out", str(tmp_path / "one")]) == 0
+    lines = metrics(tmp_path / "one")
+    assert [line["tasks/bad/rejected"] for line in lines] == [0.0] * 10 + [1.0] * 15
+    assert all(line["tasks/good/rejected"] == 0.0 for line in lines)
+    assert all(line["meta/update_norm"] > 0.0 and not line["meta/rejected"] for line in lines)
+    poisoned.add("good")
+    capsys.readouterr()
+    assert main([*args, "--out", str(tmp_path / "both")]) == 1
+    err = capsys.readouterr().err
+    assert "meta-step 15: no finite meta-gradient in 5 steps in a row" in err
+    assert status(tmp_path / "both")["status"] == "failed"
+    norms = [line["meta/theta_norm"] for line in metrics(tmp_path / "both")]
+    assert len(set(norms[10:])) == 1 and len(set(norms[:10])) == 10  # nothing moves any more
+
+
+def test_weights_do_not_depend_on_logging_evaluation_and_checkpoints(
+    tiny, whole, tmp_path, small_suite
+):
+    run = tmp_path / "run"
+    scored = f"evaluation={{every: 25, suite: {small_suite}, seeds: 1, steps: 2}}"
+    often = ["log_every=7", "checkpoint={every_steps: 3, every_seconds: 0.01, keep: 1}"]
+    assert main(["train", str(tiny), scored, *often, "--out", str(run)]) == 0
+    found, expected = weights(run), weights(whole)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
