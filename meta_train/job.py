@@ -80,6 +80,7 @@ def train(
     except (RunError, CheckpointError):
         raise  # the run that lies there is as good as before
     except BaseException as error:
+        checkpoints.close()  # a save under way writes the status, too
         if folder.owner:
             reason = f"{type(error).__name__}: {error}"
             with suppress(OSError):  # the disk may be full; the error at hand says more
