@@ -1,5 +1,6 @@
 """Small networks over columns: weights are dicts, inputs are [features, columns]."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -33,21 +34,25 @@ def init_bias_gru(
 
 def bias_gru(
     weights: dict[str, Any],
-    x: Float[Array, "i n"],
+    inputs: Sequence[Float[Array, "_ n"]],
     h: Float[Array, "k n"],
     bias: Float[Array, "b #n"] | float = 0.0,
 ) -> Float[Array, "k n"]:
     """A GRU whose pre-activations (reset, update, candidate) an upper level shifts by `bias`.
 
-    x: inputs. h: state, one column per instance. bias: 3k rows, in that order, or 0. Returns the
-    new state; an update gate near 1 keeps the old one (1703.04813, released code).
+    inputs: rows in several pieces, since to join them would cost more than to sum their products.
+    h: state, one column per instance. bias: 3k rows, in that order, or 0. Returns the new state; an
+    update gate near 1 keeps the old one (1703.04813, released code).
     """
-    inputs, hidden = x.shape[0], h.shape[0]
+    hidden = h.shape[0]
     gates, candidate = weights["gates"], weights["candidate"]
-    from_x = jnp.concatenate([gates["w"][:inputs], candidate["w"][:inputs]], axis=1).T @ x
-    constant = jnp.concatenate([gates["b"], candidate["b"]])[:, None]
-    shifted = from_x + constant + bias
-    opened = jax.nn.sigmoid(shifted[: 2 * hidden] + gates["w"][inputs:].T @ h)
+    weight = jnp.concatenate([gates["w"], candidate["w"]], axis=1)
+    shifted = jnp.concatenate([gates["b"], candidate["b"]])[:, None] + bias
+    start = 0
+    for rows in inputs:
+        shifted = shifted + weight[start : start + len(rows)].T @ rows
+        start += len(rows)
+    opened = jax.nn.sigmoid(shifted[: 2 * hidden] + gates["w"][start:].T @ h)
     reset, update = opened[:hidden], opened[hidden:]
-    proposed = jnp.tanh(shifted[2 * hidden :] + candidate["w"][inputs:].T @ (reset * h))
+    proposed = jnp.tanh(shifted[2 * hidden :] + candidate["w"][start:].T @ (reset * h))
     return update * h + (1.0 - update) * proposed

@@ -1,7 +1,10 @@
 """A parameter tree as one row of columns, a column per scalar, grouped by tensor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,25 +28,66 @@ def refuse_complex(params: Params) -> None:
         raise ValueError("parameters: complex leaves are not supported; split them in two")
 
 
+class Group(NamedTuple):
+    """Tensors of one size, whose columns lie side by side."""
+
+    first: int  # of its tensors
+    tensors: int
+    size: int  # scalars of each
+    start: int  # of its columns
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.start, self.start + self.tensors * self.size)
+
+    @property
+    def places(self) -> slice:
+        """Of its tensors."""
+        return slice(self.first, self.first + self.tensors)
+
+
 @dataclass(frozen=True)
 class Columns:
     """The shape of a parameter tree seen as columns; `sizes` are the scalars of each tensor.
 
-    Only floating-point leaves that are not empty take part; the others never move.
+    Only floating-point leaves that are not empty take part; the others never move. Tensors of one
+    size lie side by side, so that a tree of many tensors is a program of few operations; `order`
+    tells for each its place among the leaves that take part.
     """
 
     sizes: tuple[int, ...]
+    order: tuple[int, ...]
 
     @staticmethod
     def of(params: Params) -> "Columns":
         """Raises ValueError on complex leaves."""
         refuse_complex(params)
-        leaves = jax.tree.leaves(params)
-        return Columns(tuple(int(jnp.size(leaf)) for leaf in leaves if is_trained(leaf)))
+        sizes = [int(jnp.size(leaf)) for leaf in jax.tree.leaves(params) if is_trained(leaf)]
+        return Columns.by_size(sizes)
+
+    @staticmethod
+    def by_size(sizes: Sequence[int]) -> "Columns":
+        """Of tensors with so many scalars, the largest first."""
+        order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+        return Columns(tuple(sizes[i] for i in order), tuple(order))
 
     @property
     def total(self) -> int:
         return sum(self.sizes)
+
+    @property
+    def last(self) -> int:
+        """Where the last leaf stands."""
+        return self.order.index(len(self.order) - 1)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        found, start = [], 0
+        for size, run in groupby(enumerate(self.sizes), key=lambda place: place[1]):
+            first, *rest = (i for i, _ in run)
+            found.append(Group(first, 1 + len(rest), size, start))
+            start += (1 + len(rest)) * size
+        return tuple(found)
 
     def gather(self, tree: Params, like: Params) -> Float[Array, " n"]:
         """The scalars of `tree` in float32, taking the leaves that are trained in `like`."""
@@ -52,37 +96,39 @@ class Columns:
             for leaf, model in zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True)
             if is_trained(model)
         ]
-        return jnp.concatenate(kept)
+        return jnp.concatenate([kept[i] for i in self.order])
 
     def scatter(self, row: Float[Array, " n"], like: Params) -> Params:
         """The inverse of `gather`: `like`'s shapes and dtypes, zeros where nothing is trained."""
         leaves, treedef = jax.tree.flatten(like)
-        parts = iter(self.split(row))
+        starts = [sum(self.sizes[:i]) for i in range(1, len(self.sizes))]
+        parts = dict(zip(self.order, jnp.split(row, starts), strict=False))
+        trained = iter(range(len(self.order)))
         return treedef.unflatten(
-            next(parts).reshape(jnp.shape(leaf)).astype(leaf.dtype)
+            parts[next(trained)].reshape(jnp.shape(leaf)).astype(leaf.dtype)
             if is_trained(leaf)
             else jnp.zeros_like(leaf)
             for leaf in leaves
         )
 
-    def split(self, x: Float[Array, "*d n"]) -> list[Array]:
-        """One array per tensor, cut along the last axis."""
-        starts = [sum(self.sizes[:i]) for i in range(1, len(self.sizes))]
-        return jnp.split(x, starts, axis=-1)
-
     def mean(self, x: Float[Array, "d n"]) -> Float[Array, "d t"]:
         """Mean over the scalars of each tensor."""
-        return jnp.stack([part.mean(axis=-1) for part in self.split(x)], axis=-1)
-
-    def spread(self, x: Float[Array, "d t"]) -> Float[Array, "d n"]:
-        """Gives every scalar its tensor's column."""
         return jnp.concatenate(
             [
-                jnp.broadcast_to(x[:, i : i + 1], (x.shape[0], size))
-                for i, size in enumerate(self.sizes)
+                x[:, group.columns].reshape(x.shape[0], group.tensors, group.size).mean(axis=-1)
+                for group in self.groups
             ],
             axis=-1,
         )
+
+    def spread(self, x: Float[Array, "d t"]) -> Float[Array, "d n"]:
+        """Gives every scalar its tensor's column."""
+        return jnp.concatenate([self.spread_in(group, x) for group in self.groups], axis=-1)
+
+    def spread_in(self, group: Group, x: Float[Array, "d t"]) -> Float[Array, "d m"]:
+        """`spread` for the scalars of one group."""
+        shape = (x.shape[0], group.tensors, group.size)
+        return jnp.broadcast_to(x[:, group.places, None], shape).reshape(x.shape[0], -1)
 
 
 def tame(gradient: Float[Array, "*d"]) -> Float[Array, "*d"]:

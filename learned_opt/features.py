@@ -6,30 +6,32 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from learned_opt.columns import Columns, tame
+from learned_opt.columns import tame
 
 LARGEST_CLIPPED = 1000.0
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
 
 
-def decays(
-    logit: Float[Array, " n"] | None, fixed: float, powers: Float[Array, "s 1"], first: Array
-) -> Float[Array, "s n"]:
-    """sigmoid(logit)^powers, or fixed^powers; 0 at the first step, which copies its input.
+def root(mean_square: Float[Array, "d t"]) -> Float[Array, "d t"]:
+    """sqrt(mean + 1e-16); 1, with derivative 0, where the whole tensor is 0."""
+    return jnp.sqrt(jnp.where(mean_square > 0.0, mean_square, 1.0) + 1e-16)
 
-    Written over the logit, because x^(1/2) at x = 0 has no finite derivative in forward mode.
+
+@jax.custom_jvp
+def arcsinh(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """The inverse hyperbolic sine in half the time of XLA's; beyond +-1e18 it stays as it is there.
+
+    log1p(a + a^2 / (1 + sqrt(1 + a^2))) for a = |x| loses no digits near 0.
     """
-    if logit is None:
-        value = jnp.float32(fixed) ** powers
-    else:
-        value = jnp.exp(-powers * jax.nn.softplus(-logit))
-    return jnp.where(first, 0.0, value)
+    size = jnp.minimum(jnp.abs(x), 1e18)
+    square = jnp.square(size)
+    return jnp.copysign(jnp.log1p(size + square / (1.0 + jnp.sqrt(1.0 + square))), x)
 
 
-def root_mean_square(columns: Columns, row: Float[Array, "1 n"]) -> Float[Array, "1 t"]:
-    """sqrt(mean + 1e-16) per tensor; 1, with derivative 0, where the whole tensor is 0."""
-    mean = columns.mean(jnp.square(row))
-    return jnp.sqrt(jnp.where(mean > 0.0, mean, 1.0) + 1e-16)
+@arcsinh.defjvp
+def _arcsinh_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (tangent,) = primals, tangents
+    return arcsinh(x), tangent * jax.lax.rsqrt(1.0 + jnp.square(jnp.clip(x, -1e18, 1e18)))
 
 
 def clip_gradient(gradient: Float[Array, "*s"]) -> Float[Array, "*s"]:

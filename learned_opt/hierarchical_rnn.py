@@ -15,35 +15,42 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import EvalPoint, Horizon, Params, Theta
-from learned_opt.cells import affine, init_affine
+from learned_opt.blocks import over_columns
+from learned_opt.cells import affine, bias_gru, init_affine
 from learned_opt.columns import Columns, is_trained, tame
-from learned_opt.features import decays, root_mean_square
+from learned_opt.features import root
 from learned_opt.hand.relative_adam import nominal_schedule
-from learned_opt.levels import Levels, draw_start, init_levels, start_levels, step_levels
+from learned_opt.levels import (
+    Levels,
+    draw_start,
+    init_levels,
+    shift_below,
+    start_levels,
+    step_above,
+)
 from learned_opt.naming import check_name
 from learned_opt.nominal import (
-    LOG_STEP_RANGE,
     MOMENTA,
     NUM_TENSOR_FEATURES,
     RATE,
     Moments,
     directions_of,
+    nominal_move,
+    step_moments,
     tensor_features,
     tensor_sizes,
 )
-
-SMALLEST_LOG_RATE = -33.0
-FIXED_INPUT_DECAY = 0.89
-FIXED_SCALE_DECAY = 0.93
+from learned_opt.rates import centre_rates, rate_inputs, start_rates, step_rates
+from learned_opt.senses import Senses, sense_inputs, step_senses
 
 
-class Senses(NamedTuple):
-    """What each scalar remembers of its gradients; S timescales, N scalars."""
+class _Scalars(NamedTuple):
+    """The state of the scalars: a row or several of each."""
 
-    average: Float[Array, "s n"]  # of the gradient
-    square: Float[Array, "s n"]  # of the squared average
-    input_logit: Float[Array, " n"] | None  # sigmoid = finest decay of `average`; None when fixed
-    scale_logit: Float[Array, " n"] | None  # sigmoid = decay of `square`; None when fixed
+    hidden: Float[Array, "k n"]
+    senses: Senses
+    log_rate: Float[Array, " n"] | None
+    moments: Moments | None
 
 
 class HierarchicalRNNState(NamedTuple):
@@ -132,6 +139,11 @@ class HierarchicalRNN:
     @property
     def _has_rate(self) -> bool:
         return self.output == "learned_rate" and self.dynamic_output_scale
+
+    @property
+    def _points(self) -> tuple[str, ...]:
+        """The readouts that "learned_rate" moves along."""
+        return ("direction", "lookahead") if self.use_attention else ("direction",)
 
     @property
     def _learns_input_decay(self) -> bool:
@@ -258,6 +270,7 @@ class HierarchicalRNN:
             else draw_start(jax.random.key(0), self.level_sizes)
         )
         scales = (self.num_gradient_scales, n)
+        rate = self.learning_rate if learning_rate is None and key is None else learning_rate
         return HierarchicalRNNState(
             count=jnp.zeros((), jnp.int32),
             levels=start_levels(first, columns),
@@ -267,97 +280,93 @@ class HierarchicalRNN:
                 jnp.zeros(n) if self._learns_input_decay else None,
                 jnp.zeros(n) if self.learnable_decay else None,
             ),
-            log_rate=self._start_rates(columns, key, learning_rate) if self._has_rate else None,
+            log_rate=start_rates(columns, self.init_lr_range, self.max_log_lr, key, rate)
+            if self._has_rate
+            else None,
             moments=Moments(jnp.zeros((2, n)), jnp.zeros(n)) if self.output == "nominal" else None,
             point=EvalPoint(jax.tree.map(_own_float32, params)) if self.use_attention else None,
         )
 
-    def _start_rates(
-        self, columns: Columns, key: PRNGKeyArray | None, learning_rate: Any
+    def _step_scalars(
+        self, weights: tuple[Theta, Int[Array, ""]], rows: Any, above: Float[Array, "b n"]
+    ) -> tuple[tuple[_Scalars, list[Array]], list[Float[Array, "_ n"]]]:
+        """One step of scalars, each by itself.
+
+        weights: theta, and updates made with this one. rows: gradient, parameter ("nominal") and
+        state. above: the shift of the GRU and, last, the centre of the log rates. Returns the state
+        and what the step is made of; then the rows whose means the tensors read, and the squares
+        whose means make the step.
+        """
+        theta, count = weights
+        gradient, param, state = rows
+        senses = step_senses(state.senses, gradient, count == 1, self.use_multiple_scale_decays)
+        inputs = sense_inputs(senses, self.use_grad_products, self.use_log_means_squared)
+        scaled, log_rate, moments = inputs[0], state.log_rate, state.moments
+        if log_rate is not None:
+            reads = (self.use_relative_lr, self.use_extreme_indicator, self.use_lr_shortcut)
+            inputs += rate_inputs(log_rate[None], above[-1:], *reads)
+        hidden = bias_gru(theta["param_cell"], inputs, state.hidden, above[:-1])
+        if self._learns_input_decay:
+            senses = senses._replace(input_logit=affine(theta["input_decay"], hidden)[0])
+        if self.learnable_decay:
+            senses = senses._replace(scale_logit=affine(theta["scale_decay"], hidden)[0])
+        if moments is not None:
+            moments = step_moments(moments, gradient)
+            said = list(affine(theta["param_readout"], hidden))
+            sized = [param[None], *directions_of(moments, gradient, count)]
+        else:
+            said = [self._direction(theta, name, hidden, scaled) for name in self._points]
+            sized = [row[None] for row in said]
+        if log_rate is not None:
+            change = affine(theta["log_rate"], hidden)[0]
+            momentum = theta["log_rate_momentum"]
+            log_rate, proposed = step_rates(log_rate, change, momentum, self.max_log_lr)
+            said = [*said, proposed]
+        told = [hidden, *inputs] if self._passes_inputs_up else [hidden]
+        made = _Scalars(hidden, senses, log_rate, moments), said
+        return made, [*told, *(jnp.square(row) for row in sized)]
+
+    def _direction(
+        self, theta: Theta, name: str, hidden: Float[Array, "k n"], scaled: Float[Array, "s n"]
     ) -> Float[Array, " n"]:
-        low, high = (0.5 * jnp.log(jnp.float32(rate)) for rate in self.init_lr_range)
-        if learning_rate is None and key is None:
-            learning_rate = self.learning_rate
-        if learning_rate is not None:
-            log_rate = jnp.full(columns.total, jnp.log(jnp.asarray(learning_rate, jnp.float32)))
-        elif key is None or not columns.sizes:
-            log_rate = jnp.full(columns.total, low + high)
-        else:
-            scalar_key, tensor_key = jax.random.split(key)
-            scalars = jax.random.uniform(scalar_key, (columns.total,), minval=low, maxval=high)
-            tensors = jax.random.uniform(
-                tensor_key, (1, len(columns.sizes)), minval=low, maxval=high
-            )
-            log_rate = scalars + columns.spread(tensors)[0]
-        return jnp.clip(log_rate, SMALLEST_LOG_RATE, self.max_log_lr)
-
-    def _sense(
-        self, gradient: Float[Array, " n"], state: HierarchicalRNNState
-    ) -> tuple[Senses, Float[Array, "s n"], list[Array]]:
-        """New averages, the dynamically scaled gradients m, and the inputs made from both."""
-        senses, scales = state.senses, self.num_gradient_scales
-        halvings = 0.5 ** jnp.arange(scales, dtype=jnp.float32)[:, None]
-        first = state.count == 1
-        if scales == 1:
-            average = gradient[None]
-        else:
-            decay = decays(senses.input_logit, FIXED_INPUT_DECAY, halvings, first)
-            average = (1.0 - decay) * gradient + decay * senses.average
-        each = halvings if self.use_multiple_scale_decays else jnp.ones((1, 1))
-        decay = decays(senses.scale_logit, FIXED_SCALE_DECAY, each, first)
-        square = (1.0 - decay) * (jnp.square(average) + 1e-12) + decay * senses.square
-        scaled = jnp.arcsinh(average * jax.lax.rsqrt(square + 1e-16))
-        inputs = [scaled]
-        if self.use_grad_products:
-            inputs.append(scaled[:-1] * scaled[1:])
-        if self.use_log_means_squared:
-            log_square = jnp.log(square + 1e-16)
-            inputs.append(log_square - log_square.mean(axis=0))
-        return senses._replace(average=average, square=square), scaled, inputs
-
-    def _rate_inputs(self, columns: Columns, log_rate: Float[Array, " n"]) -> list[Array]:
-        row, inputs = log_rate[None], []
-        if self.use_relative_lr:
-            centre = row.mean() if self.use_problem_lr_mean else columns.spread(columns.mean(row))
-            inputs.append(row - centre)
-        if self.use_extreme_indicator:
-            inputs.append(jax.nn.relu(row) - jax.nn.relu(jnp.log(jnp.float32(1e-6)) - row))
-        if self.use_lr_shortcut:
-            inputs.append(row - jnp.log(jnp.float32(1e-3)))
-        return inputs
+        row = theta[name].T @ hidden
+        if self.use_gradient_shortcut:
+            row = row + theta[f"{name}_shortcut"].T @ scaled
+        return row[0]
 
     def _recur(
         self,
         theta: Theta,
         columns: Columns,
         state: HierarchicalRNNState,
-        inputs: list[Array],
-        tensor_features: list[Array],
-    ) -> HierarchicalRNNState:
-        """One step of the levels, and the decays they choose for the next step."""
-        x = jnp.concatenate(inputs)
-        upward = [x] if self._passes_inputs_up else []
-        levels = step_levels(
-            theta, columns, state.levels, x, tensor_features, upward, self.global_input
+        gradient: Float[Array, " n"],
+        param: Float[Array, " n"] | None,
+    ) -> tuple[Any, list[Array], list[Array]]:
+        """One step of all scalars: their state, what the step is made of, means over tensors."""
+        above = [
+            shift_below(theta, state.levels, len(columns.sizes)),
+            centre_rates(columns, state.log_rate, self.use_problem_lr_mean),
+        ]
+        scalars = _Scalars(state.levels.param, state.senses, state.log_rate, state.moments)
+        rows, weights = (gradient, param, scalars), (theta, state.count)
+        (scalars, said), means = over_columns(
+            self._step_scalars, columns, weights, rows, jnp.concatenate(above)
         )
-        senses = state.senses
-        if self._learns_input_decay:
-            logit = affine(theta["input_decay"], levels.param)[0]
-            senses = senses._replace(input_logit=logit)
-        if self.learnable_decay:
-            logit = affine(theta["scale_decay"], levels.param)[0]
-            senses = senses._replace(scale_logit=logit)
-        return state._replace(levels=levels, senses=senses)
+        return scalars, said, means
 
-    def _direction(
-        self, theta: Theta, name: str, columns: Columns, param: Array, scaled: Array
-    ) -> Float[Array, " n"]:
-        row = theta[name].T @ param
-        if self.use_gradient_shortcut:
-            row = row + theta[f"{name}_shortcut"].T @ scaled
-        if self.dynamic_output_scale:
-            row = row / columns.spread(root_mean_square(columns, row))
-        return row[0]
+    def _keep(
+        self,
+        theta: Theta,
+        columns: Columns,
+        state: HierarchicalRNNState,
+        scalars: _Scalars,
+        below: list[Array],
+    ) -> HierarchicalRNNState:
+        """The state after the step of the upper levels, which read `below`."""
+        last = columns.last if self.global_input == "last" else None
+        hidden, senses, log_rate, moments = scalars
+        levels = Levels(hidden, *step_above(theta, state.levels, below, last))
+        return HierarchicalRNNState(state.count, levels, senses, log_rate, moments, state.point)
 
     def _learned_rate_step(
         self,
@@ -368,24 +377,23 @@ class HierarchicalRNN:
         params: Params,
     ) -> tuple[Params, HierarchicalRNNState]:
         """Sections 3.1 to 3.4 of the paper's rule: theta <- theta - exp(log rate + offset) d."""
-        senses, scaled, inputs = self._sense(gradient, state)
-        if state.log_rate is not None:
-            inputs += self._rate_inputs(columns, state.log_rate)
-        state = self._recur(theta, columns, state._replace(senses=senses), inputs, [])
-        rate = ahead = jnp.float32(1.0)
-        if state.log_rate is not None:
-            proposed = state.log_rate + affine(theta["log_rate"], state.levels.param)[0]
-            clipped = jnp.clip(proposed, SMALLEST_LOG_RATE, self.max_log_lr)
-            proposed = proposed + jax.lax.stop_gradient(clipped - proposed)
-            momentum = jax.nn.sigmoid(theta["log_rate_momentum"])
-            state = state._replace(log_rate=momentum * state.log_rate + (1.0 - momentum) * proposed)
-            rate, ahead = jnp.exp(proposed + theta["step_offset"]), jnp.exp(proposed)
-        step = -rate * self._direction(theta, "direction", columns, state.levels.param, scaled)
+        scalars, said, means = self._recur(theta, columns, state, gradient, None)
+        kinds = len(self._points)
+        below, squares = means[:-kinds], means[-kinds:]
+        state = self._keep(theta, columns, state, scalars, below)
+
+        def move(which: int, offset: Any) -> Array:
+            """-rate * direction / RMS(direction) of every scalar."""
+            row = said[which]
+            if self.dynamic_output_scale:
+                row = row / columns.spread(root(squares[which]))[0]
+            return -jnp.exp(said[-1] + offset) * row if self._has_rate else -row
+
+        step = move(0, theta["step_offset"] if self._has_rate else 0.0)
         if state.point is None:
             return columns.scatter(step, params), state
-        look = -ahead * self._direction(theta, "lookahead", columns, state.levels.param, scaled)
         point = state.point.params
-        attended = optax.apply_updates(point, columns.scatter(look, point))
+        attended = optax.apply_updates(point, columns.scatter(move(1, 0.0), point))
         moved = optax.apply_updates(point, columns.scatter(step, point))
         updates = jax.tree.map(_difference, attended, params)
         return updates, state._replace(point=EvalPoint(moved))
@@ -395,7 +403,7 @@ class HierarchicalRNN:
         theta: Theta,
         columns: Columns,
         gradient: Float[Array, " n"],
-        state: Any,
+        state: HierarchicalRNNState,
         params: Params,
         horizon: Horizon,
         rate: Any,
@@ -405,22 +413,18 @@ class HierarchicalRNN:
         w = (1, 0, 0), R = RMS(u_1); a and c are read from the tensor's state, b and r from the
         scalar's.
         """
-        moments, directions = directions_of(state.moments, gradient, state.count)
-        size, lengths = tensor_sizes(columns, columns.gather(params, params), directions)
+        param = columns.gather(params, params)
+        scalars, said, means = self._recur(theta, columns, state, gradient, param)
+        *below, square, averaged, raw = means
+        size, lengths = tensor_sizes(square, [averaged, raw])
         schedule = nominal_schedule(state.count - 1, horizon)
         features = tensor_features(columns, size, lengths, state.count, horizon)
-        senses, _, inputs = self._sense(gradient, state)
-        state = state._replace(senses=senses, moments=moments)
-        state = self._recur(theta, columns, state, inputs, features)
-        from_tensor = affine(theta["tensor_readout"], state.levels.tensor)
-        log_step, residual = affine(theta["param_readout"], state.levels.param)
-        weights = from_tensor[1:].at[0].add(1.0)
-        per_tensor = columns.spread(
-            jnp.concatenate([from_tensor[:1], rate * schedule * size, lengths[:1], weights])
-        )
-        log_step = jnp.clip(per_tensor[0] + log_step, *LOG_STEP_RANGE)
-        direction = jnp.sum(per_tensor[3:] * directions, axis=0) + per_tensor[2] * residual
-        return columns.scatter(-per_tensor[1] * jnp.exp(log_step) * direction, params), state
+        state = self._keep(theta, columns, state, scalars, [*below, *features])
+        readout = affine(theta["tensor_readout"], jnp.asarray(state.levels.tensor))
+        per_tensor = [readout[:1], rate * schedule * size, lengths[:1], readout[1:].at[0].add(1.0)]
+        directions = directions_of(scalars.moments, gradient, state.count)
+        moves = nominal_move(columns, jnp.concatenate(per_tensor), directions, *said)
+        return columns.scatter(moves, params), state
 
 
 _PAPER = HierarchicalRNN()

@@ -70,36 +70,34 @@ def start_levels(first: dict[str, Array], columns: Columns) -> Levels:
     return Levels(jnp.asarray(tiled[0]), tiled[1], tiled[2])
 
 
-def step_levels(
-    theta: dict[str, Any],
-    columns: Columns,
-    levels: Levels,
-    x: Float[Array, "i n"],
-    tensor_features: list[Float[Array, "_ t"]],
-    upward: list[Float[Array, "_ n"]],
-    global_input: str,
-) -> Levels:
-    """One step of all levels; every bias comes from the upper levels' previous states.
+def shift_below(theta: dict[str, Any], levels: Levels, tensors: int) -> Float[Array, "b t"]:
+    """What the upper levels' states add to the pre-activations of each tensor's scalars."""
+    rows = 3 * levels.param.shape[0]
+    shift = jnp.zeros((rows, tensors))
+    if levels.tensor is not None:
+        shift = affine(theta["tensor_to_param"], levels.tensor)
+    if levels.globe is not None:
+        shift = shift + affine(theta["global_to_param"], levels.globe)
+    return shift
 
-    x: inputs of the scalars. A tensor reads the mean over its scalars of their new states and of
-    `upward`, and its own tensor_features; the problem reads the "mean" of the new tensor states,
-    or the "last".
+
+def step_above(
+    theta: dict[str, Any],
+    levels: Levels,
+    below: list[Float[Array, "_ t"]],
+    last: int | None,
+) -> tuple[Float[Array, "k t"] | None, Float[Array, "k2 1"] | None]:
+    """One step of the tensors' and the problem's state, shifted by the problem's previous one.
+
+    below: what the tensors read. The problem reads the mean of the new tensor states, or the state
+    of tensor `last`.
     """
     tensor, globe = levels.tensor, levels.globe
-    shift: Any = 0.0
-    if tensor is not None:
-        from_above = affine(theta["tensor_to_param"], tensor)
-        if globe is not None:
-            from_above += affine(theta["global_to_param"], globe)
-        shift = columns.spread(from_above)
-    param = bias_gru(theta["param_cell"], x, levels.param, shift)
-    if tensor is not None:
-        below = columns.mean(jnp.concatenate([param, *upward]))
-        shift = 0.0 if globe is None else affine(theta["global_to_tensor"], globe)
-        tensor = bias_gru(
-            theta["tensor_cell"], jnp.concatenate([below, *tensor_features]), tensor, shift
-        )
-        if globe is not None:
-            last, mean = tensor[:, -1:], tensor.mean(axis=1, keepdims=True)
-            globe = bias_gru(theta["global_cell"], last if global_input == "last" else mean, globe)
-    return Levels(param, tensor, globe)
+    if tensor is None:
+        return None, None
+    shift = 0.0 if globe is None else affine(theta["global_to_tensor"], globe)
+    tensor = bias_gru(theta["tensor_cell"], below, tensor, shift)
+    if globe is not None:
+        read = tensor.mean(axis=1, keepdims=True) if last is None else tensor[:, last : last + 1]
+        globe = bias_gru(theta["global_cell"], [read], globe)
+    return tensor, globe

@@ -22,26 +22,29 @@ class Moments(NamedTuple):
     nu: Float[Array, " n"]
 
 
+def step_moments(moments: Moments, gradient: Float[Array, " n"]) -> Moments:
+    momenta = jnp.asarray(MOMENTA[:2])[:, None]
+    return Moments(
+        momenta * moments.mu + (1.0 - momenta) * gradient,
+        B2 * moments.nu + (1.0 - B2) * jnp.square(gradient),
+    )
+
+
 def directions_of(
     moments: Moments, gradient: Float[Array, " n"], count: Int[Array, ""]
-) -> tuple[Moments, Float[Array, "3 n"]]:
-    """Adam's direction at momentum 0.9, 0.99 and 0, bias-corrected; count from 1."""
-    momenta = jnp.asarray(MOMENTA[:2])[:, None]
-    mu = momenta * moments.mu + (1.0 - momenta) * gradient
-    nu = B2 * moments.nu + (1.0 - B2) * jnp.square(gradient)
-    steps = count.astype(jnp.float32)
-    corrected = jnp.concatenate([mu / (1.0 - momenta**steps), gradient[None]])
-    directions = corrected / (jnp.sqrt(nu / (1.0 - B2**steps)) + EPS)
-    return Moments(mu, nu), directions
+) -> list[Float[Array, "_ n"]]:
+    """Adam's direction at momentum 0.9 and 0.99, and at 0, bias-corrected; count from 1."""
+    momenta, steps = jnp.asarray(MOMENTA[:2])[:, None], count.astype(jnp.float32)
+    inverse = 1.0 / (jnp.sqrt(moments.nu / (1.0 - B2**steps)) + EPS)
+    return [moments.mu / (1.0 - momenta**steps) * inverse, (gradient * inverse)[None]]
 
 
 def tensor_sizes(
-    columns: Columns, row: Float[Array, " n"], directions: Float[Array, "3 n"]
+    square: Float[Array, "1 t"], direction_squares: list[Float[Array, "_ t"]]
 ) -> tuple[Float[Array, "1 t"], Float[Array, "3 t"]]:
-    """max(RMS(p), 0.05) of each tensor, and the RMS of each of its directions."""
-    squares = columns.mean(jnp.square(jnp.concatenate([row[None], directions])))
-    size = jnp.sqrt(jnp.maximum(squares[:1], SMALLEST_RMS**2))
-    return size, jnp.sqrt(squares[1:] + EPS)
+    """max(RMS(p), 0.05) of each tensor and the RMS of each of its directions, from mean squares."""
+    size = jnp.sqrt(jnp.maximum(square, SMALLEST_RMS**2))
+    return size, jnp.sqrt(jnp.concatenate(direction_squares) + EPS)
 
 
 def tensor_features(
@@ -63,3 +66,24 @@ def tensor_features(
         0.5 * jnp.log(size),
         jnp.log(lengths + 1e-3),
     ]
+
+
+def nominal_move(
+    columns: Columns,
+    per_tensor: Float[Array, "6 t"],
+    directions: list[Float[Array, "_ n"]],
+    log_step: Float[Array, " n"],
+    residual: Float[Array, " n"],
+) -> Float[Array, " n"]:
+    """The change of every scalar; per_tensor: log step, size, residual size, mixing weights."""
+    averaged, raw = directions
+    moves = []
+    for group in columns.groups:
+        at = group.columns
+        shift, size, residual_size, *weights = columns.spread_in(group, per_tensor)
+        direction = residual_size * residual[at]
+        for weight, row in zip(weights, (*averaged, *raw), strict=True):
+            direction = direction + weight * row[at]
+        stretch = jnp.exp(jnp.clip(shift + log_step[at], *LOG_STEP_RANGE))
+        moves.append(-size * stretch * direction)
+    return jnp.concatenate(moves)

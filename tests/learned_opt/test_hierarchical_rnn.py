@@ -353,7 +353,7 @@ def test_unusual_trees():
         assert updates == {}
         params = {"steps": jnp.arange(3), "w": jnp.ones(2), "none": jnp.zeros((0, 4))}
         grads = jax.tree.map(lambda p: jnp.ones(p.shape, p.dtype), params)
-        updates, _ = tx.update(grads, tx.init(params), params)
+        updates, _ = jax.jit(tx.update)(grads, tx.init(params), params)
         assert not updates["steps"].any() and updates["steps"].dtype == params["steps"].dtype
         assert updates["w"].all() and updates["none"].shape == (0, 4)
         with pytest.raises(ValueError, match="complex"):
