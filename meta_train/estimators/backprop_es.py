@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from learned_opt.base import Theta
-from meta_train.estimators.antithetic import along, apart, check_std, draw
+from meta_train.estimators.antithetic import along, apart, check_only, check_std, draw
 from meta_train.estimators.backprop import check_remat, slope
 from meta_train.estimators.base import Metrics, check, describe, staggered_start
 from meta_train.horizons import MetaStep
@@ -32,11 +32,13 @@ class BackpropES:
     objective: Objective
     length: int = 50
     std: float = 0.01
+    only: tuple[str, ...] = ()
     remat_every: int = 0
 
     def __post_init__(self) -> None:
         check(self)
         check_std(self.std)
+        check_only(self, self.only)
         check_remat(self.remat_every, self.length)
 
     @property
@@ -50,7 +52,7 @@ class BackpropES:
         self, theta: Theta, data: Data, state: Inner, key: PRNGKeyArray, step: MetaStep
     ) -> tuple[Theta, Inner, Metrics]:
         noise_key, unroll_key = jax.random.split(key)
-        noise = draw(noise_key, theta, self.std)
+        noise = draw(noise_key, theta, self.std, self.only)
         (value, inner, trajectory), slopes = jax.vmap(
             lambda theta: slope(self, data, theta, state, unroll_key, step, self.remat_every)
         )(apart(theta, noise))

@@ -39,8 +39,8 @@ class FullES:
     The reference for the others: no truncation, nothing carried over, but a meta-step takes a whole
     run. All tasks of a meta-step take the same number of steps, drawn anew each time and rounded up
     to a multiple of length, the steps of a window. final_batches: where above 0, a run is worth
-    the objective's score at its last parameters on so many fresh minibatches instead. std, only,
-    shaping, clip_difference: as in pes.
+    the objective's score at its last parameters on so many fresh minibatches instead. std, shaping,
+    clip_difference: as in pes.
     """
 
     episodes: Episodes

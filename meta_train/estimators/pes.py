@@ -42,11 +42,10 @@ class PES:
     estimate is unbiased for the smoothed objective of the whole run (2112.13835, algorithm 2).
     length: steps of a window. redraw_every: windows under one draw of noise; 1 is PES, 0 keeps it
     for the run (ES-Single, 2304.11153; NRES, 2304.12180), whose variance does not grow with the
-    number of windows. std: standard deviation of the perturbation of every weight. only: the
-    top-level groups of theta that are perturbed and so trained, all where empty; fewer weights mean
-    less variance. shaping, clip_difference: what the difference of a pair counts for; the
-    difference itself, cut to +-clip_difference, its sign, or that of the losses' ranks in the
-    family.
+    number of windows. std: standard deviation of the perturbation of every weight in the groups
+    `only` of theta, all where empty; fewer weights mean less variance. shaping, clip_difference:
+    what the difference of a pair counts for; the difference itself, cut to +-clip_difference, its
+    sign, or that of the losses' ranks in the family.
     """
 
     episodes: Episodes

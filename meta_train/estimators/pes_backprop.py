@@ -8,7 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from learned_opt.base import Theta
-from meta_train.estimators.antithetic import along, apart, check_std, draw, twice, unroll_pair
+from meta_train.estimators.antithetic import (
+    along,
+    apart,
+    check_only,
+    check_std,
+    draw,
+    twice,
+    unroll_pair,
+)
 from meta_train.estimators.backprop import check_remat, slope
 from meta_train.estimators.base import Metrics, check, describe, staggered_start
 from meta_train.horizons import MetaStep
@@ -41,11 +49,13 @@ class PESBackprop:
     objective: Objective
     length: int = 50
     std: float = 0.01
+    only: tuple[str, ...] = ()
     remat_every: int = 0
 
     def __post_init__(self) -> None:
         check(self)
         check_std(self.std)
+        check_only(self, self.only)
         check_remat(self.remat_every, self.length)
 
     @property
@@ -60,7 +70,7 @@ class PESBackprop:
         self, theta: Theta, data: Data, state: PESBackpropState, key: PRNGKeyArray, step: MetaStep
     ) -> tuple[Theta, PESBackpropState, Metrics]:
         noise_key, unroll_key = jax.random.split(key)
-        noise = draw(noise_key, theta, self.std)
+        noise = draw(noise_key, theta, self.std, self.only)
         (_, centre, seen), analytic = slope(
             self, data, theta, state.centre, unroll_key, step, self.remat_every
         )

@@ -30,7 +30,7 @@ class TruncatedES:
 
     As backprop's, the estimate does not see how theta shaped that state; unlike backprop's it
     stays useful where training is chaotic (2009.11243). length: steps of a window; 240 and more are
-    usual. std, only, shaping, clip_difference: as in pes.
+    usual. std, shaping, clip_difference: as in pes.
     """
 
     episodes: Episodes

@@ -237,7 +237,5 @@ def test_what_is_not_trained_stays_whatever_the_meta_optimizer_does():
     for group in before:
         same = jax.tree.map(np.array_equal, before[group], after[group])
         assert all(jax.tree.leaves(same)) == (group != "param_readout"), group
-    with pytest.raises(
-        ValueError, match="only: unknown name 'param_readot'; did you mean"
-    ):
+    with pytest.raises(ValueError, match="only: unknown name 'param_readot'; did you mean"):
         replace(one, only=("param_readot",))

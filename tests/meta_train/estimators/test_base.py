@@ -87,7 +87,7 @@ def test_only_the_named_weights_are_perturbed(kind):
     )(jax.random.key(1))
     assert gradient["rate"] == 0.0
     assert all(leaf.all() for leaf in jax.tree.leaves(gradient["factors"]))
-    with pytest.raises(ValueError, match="^estimator.only.*did you mean factors"):
+    with pytest.raises(ValueError, match="^only: .*did you mean factors"):
         ESTIMATORS[kind](episodes, LogLoss(), length=3, only=("factor",))
 
 
