@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -31,7 +32,13 @@ DTYPES = "dtypes"  # key in a file's header: the arrays whose type safetensors d
 SECONDS_FOR_OTHERS = 120.0  # that processes may take longer than the first one to write their part
 
 Arrays = dict[str, np.ndarray]
-Pieces = dict[str, list[tuple[int, np.ndarray]]]  # name -> rows and the number of the first
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What this process holds of an array: rows, each with the number of the first."""
+
+    rows: list[tuple[int, np.ndarray]]
 
 
 class CheckpointError(ValueError):
@@ -77,12 +84,12 @@ class Checkpoints:
         """
         self.wait()
         new = step not in saved_steps(self._folder)
-        whole, cut = _host_copies(state) if new else ({}, {})
+        copies = _host_copies(state) if new else None
 
         def work() -> None:
             try:
                 if new:
-                    self._write(step, whole if self._part == 0 else {}, cut)
+                    self._write(step, copies)
                 then()
             except Exception as error:  # raised again in the thread that asks for it
                 self._failure = error
@@ -157,11 +164,11 @@ class Checkpoints:
             raise Damaged("; ".join(message for _, message in damage) + "; no other is left")
         return None
 
-    def _write(self, step: int, whole: Arrays, cut: Pieces) -> None:
+    def _write(self, step: int, copies: Any) -> None:
         new = self._folder / f".{_name(step)}.new"
         try:
             new.mkdir(exist_ok=True)
-            content = _encode(whole, cut)
+            content = _encode(copies, everything=self._part == 0)
             digest = hashlib.sha256(content).hexdigest()
             write_whole(new / f"{_part(self._part)}.safetensors", content)
             if self._part > 0:
@@ -207,7 +214,7 @@ def read_arrays(folder: Path, step: int) -> Arrays:
         raise CheckpointError(f"{folder}: no checkpoint of step {step} (there are: {there})")
     path = folder / _name(step)
     arrays: Arrays = {}
-    rows: Pieces = {}
+    rows: dict[str, list[tuple[int, np.ndarray]]] = {}
     for name, digest in _manifest(path, step).items():
         try:
             content = (path / name).read_bytes()
@@ -240,11 +247,17 @@ def _manifest(path: Path, step: int) -> dict[str, str]:
     return digests
 
 
-def _encode(whole: Arrays, cut: Pieces) -> bytes:
-    """One safetensors file; the rows of a cut array are under NAME@FIRST."""
-    arrays = dict(whole)
-    for name, parts in cut.items():
-        arrays |= {f"{name}@{start}": array for start, array in parts}
+def _encode(copies: Any, everything: bool) -> bytes:
+    """One safetensors file; the rows of a cut array are under NAME@FIRST.
+
+    everything: with the arrays that all processes hold alike.
+    """
+    arrays: Arrays = {}
+    for name, copy in named_leaves(copies).items():
+        if isinstance(copy, _Cut):
+            arrays |= {f"{name}@{start}": rows for start, rows in copy.rows}
+        elif everything:
+            arrays[name] = copy
     foreign = {name: x.dtype.name for name, x in arrays.items() if x.dtype.kind == "V"}
     for name in foreign:  # bfloat16 and its like
         arrays[name] = arrays[name].view(f"u{arrays[name].dtype.itemsize}")
@@ -260,18 +273,20 @@ def _decode(content: bytes) -> Arrays:
     return arrays
 
 
-def _host_copies(state: Any) -> tuple[Arrays, Pieces]:
-    """Copies: the next meta-step may reuse the memory while these are being written."""
-    whole: Arrays = {}
-    cut: Pieces = {}
-    for name, leaf in named_leaves(state).items():
-        leaf = _plain(leaf)
-        elsewhere = isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
-        if elsewhere and not leaf.is_fully_replicated:
-            cut[name] = pieces(leaf)
-        else:
-            whole[name] = np.array(jax.device_get(leaf), order="C")
-    return whole, cut
+def _host_copies(state: Any) -> Any:
+    """The tree with copies: the next meta-step may reuse the memory while these are written."""
+    leaves = [_plain(leaf) for leaf in jax.tree.leaves(state)]
+    cut = [isinstance(x, jax.Array) and not _is_whole_here(x) for x in leaves]
+    whole = iter(jax.device_get([x for x, is_cut in zip(leaves, cut, strict=True) if not is_cut]))
+    copies = [
+        _Cut(pieces(x)) if is_cut else np.array(next(whole), order="C")
+        for x, is_cut in zip(leaves, cut, strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(state), copies)
+
+
+def _is_whole_here(leaf: jax.Array) -> bool:
+    return leaf.is_fully_addressable or leaf.is_fully_replicated
 
 
 def _tasks(shape: tuple[int, ...]) -> tuple[int, ...]:
