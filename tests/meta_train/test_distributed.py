@@ -75,7 +75,7 @@ def test_two_processes_are_one_run_and_one_process_goes_on_with_it(config, tmp_p
         ["pgrep", "-P", str(script.pid), "-f", "process-id 1"], capture_output=True, text=True
     )
     os.kill(int(found.stdout), signal.SIGTERM)  # one is told, both end
-    out, err = script.communicate(timeout=30)
+    out, err = script.communicate(timeout=60)
     assert script.returncode == 130, err
     step = status(run)["step"]
     assert status(run)["status"] == "interrupted" and out.count("interrupted at meta-step") == 1
