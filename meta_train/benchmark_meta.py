@@ -74,7 +74,7 @@ def _under_sgd(learner: GradientLearner) -> GradientLearner:
         return dataclasses.replace(estimator, episodes=episodes, **chosen)
 
     estimators = tuple(change(estimator) for estimator in learner.estimators)
-    return dataclasses.replace(learner, optimizer=sgd, estimators=estimators)
+    return dataclasses.replace(learner, optimizer=sgd, estimators=estimators, only=())
 
 
 def _host_seconds(running: _Running, log_every: int) -> float:
@@ -118,10 +118,9 @@ def variants(config: Config) -> Iterator[tuple[str, int, Config]]:
             changed = _widened(config, factor)
             families = build_tasks(changed).families
             yield "parameters", sum(cost(family).parameters for family in families), changed
-    # Longer windows than the config's may not fit into its shortest run.
+    # Longer windows than the config's may not fit into its shortest run; some have no windows.
     for part in (2, 5):
-        length = config.estimator.length // part
-        if length >= 1:
+        if length := getattr(config.estimator, "length", 0) // part:
             estimator = config.estimator.model_copy(update={"length": length})
             yield "length", length, config.model_copy(update={"estimator": estimator})
 

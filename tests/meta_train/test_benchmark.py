@@ -21,7 +21,8 @@ num_tasks: 2
 optimizer: {kind: small_fc, hidden: 1}
 tasks: [{kind: quadratic, dim: 3}]
 horizon: {kind: log_uniform, low: 4, high: 8}
-estimator: {kind: pes, length: 4, only: [w2]}
+estimator: {kind: pes, length: 4}
+only: [w2]
 """
 
 
