@@ -19,7 +19,7 @@ from meta_train.learner import GradientLearner
 from tasks.cost import cost
 
 SECONDS = 10.0
-SWEEP_SECONDS = 2.0
+SWEEP_SECONDS = 3
 LEAST_STEPS = 5
 
 
