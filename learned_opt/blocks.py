@@ -27,8 +27,10 @@ def over_columns(
     rows are float32. Returns the new rows of all columns and the means over every tensor. Groups of
     many columns go through f block by block, which leaves nothing but results in memory;
     derivatives are those of the one pass over all, since a loop would keep every block's operands.
+    Accelerators take the one pass over all.
     """
-    if any(_is_large(group) for group in columns.groups):
+    # Blocks suit caches; an accelerator wants all scalars in one program.
+    if jax.default_backend() == "cpu" and any(_is_large(group) for group in columns.groups):
         return _in_blocks(f, columns, weights, rows, per_tensor)
     return _at_once(f, columns, weights, rows, per_tensor)
 

@@ -19,7 +19,7 @@ class FamilyGradient(NamedTuple):
 
     mean: Theta  # zero where the norm overflows: such a family sits this meta-step out
     norm: Float[Array, ""]
-    usable: Bool[Array, ""]  # whether the norm is finite
+    usable: Bool[Array, ""]  # whether there is a gradient and its norm is finite
     accepted: Float[Array, ""]  # how many tasks it is the mean of
     noise: Float[Array, ""]  # expected squared distance of the mean from its expectation
 
@@ -47,7 +47,7 @@ def family_gradient(gradients: Theta) -> FamilyGradient:
     apart = jax.tree.map(lambda x, m: kept(x - m), gradients, mean)
     spread = jax.lax.psum(optax.tree.norm(apart, squared=True), AXIS)
     norm = optax.tree.norm(mean)
-    usable = jnp.isfinite(norm)
+    usable = jnp.isfinite(norm) & (accepted > 0.0)
     return FamilyGradient(
         mean=jax.tree.map(lambda m: jnp.where(usable, m, 0.0), mean),
         norm=norm,

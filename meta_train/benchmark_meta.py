@@ -47,6 +47,7 @@ def meta(config: Config, source: str = "config", seconds: float = SECONDS) -> di
     """
     learner = build_learner(config, source)
     running = _Running(learner, config.seed)
+    memory = peak_memory()  # before there is a second learner
     plain = _Running(_under_sgd(learner), config.seed)
     taken, made = medians({"rule": running, "sgd": plain}, seconds, LEAST_STEPS)
     median = taken["rule"]
@@ -59,7 +60,7 @@ def meta(config: Config, source: str = "config", seconds: float = SECONDS) -> di
         "meta_steps": made,
         "devices": config.parallel.devices,
         "backend": config.parallel.backend,
-        "peak_memory_mib": peak_memory(),
+        "peak_memory_mib": memory,
     }
 
 
@@ -78,17 +79,18 @@ def _under_sgd(learner: GradientLearner) -> GradientLearner:
 
 
 def _host_seconds(running: _Running, log_every: int) -> float:
-    """Until a meta-step is under way, and its share of fetching metrics every log_every steps."""
-    started, fetched = [], []
-    for _ in range(LEAST_STEPS):
+    """Until a meta-step is under way, and its share of fetching and writing log_every metrics."""
+    started, pending = [], []
+    for _ in range(max(LEAST_STEPS, log_every)):
         began = time.perf_counter()
-        metrics = running()
+        pending.append(running())
         started.append(time.perf_counter() - began)
-        jax.block_until_ready(metrics)
-        began = time.perf_counter()
-        jax.device_get([metrics] * log_every)
-        fetched.append((time.perf_counter() - began) / log_every)
-    return sorted(started)[LEAST_STEPS // 2] + sorted(fetched)[LEAST_STEPS // 2]
+        jax.block_until_ready(pending[-1])
+    began = time.perf_counter()
+    for metrics in jax.device_get(pending):
+        json.dumps({name: float(value) for name, value in metrics.items()})
+    fetched = (time.perf_counter() - began) / len(pending)
+    return sorted(started)[len(started) // 2] + fetched
 
 
 def sweep(

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from meta_train.config_errors import ConfigError
+
 SECONDS_WITHOUT_SIGN = 30  # of life from a process before the others end
 SECONDS_BETWEEN_QUESTIONS = 1.0
 
@@ -81,6 +83,8 @@ def losses_named() -> Iterator[None]:
     """Raises Lost for what JAX raises when another process is gone."""
     try:
         yield
+    except ConfigError:
+        raise
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         gone = ("Gloo", "Connection", "peer", "heartbeat", "coordination", "NCCL")
         if jax.process_count() == 1 or not any(word in str(error) for word in gone):
@@ -110,6 +114,10 @@ class Agreement:
         self._asked = clock()
         self._step: int | None = None
         self._next = 0
+
+    def ask_soon(self) -> None:
+        """Forgets the pace: what comes next may be faster or slower."""
+        self._step, self._next = None, 0
 
     def __call__(self, step: int, wish: Wish) -> Wish:
         if jax.process_count() == 1:

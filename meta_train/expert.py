@@ -49,7 +49,13 @@ class Expert:
 
 
 def mixed(weight: Float[Array, ""], expert: Any, learned: Any) -> Any:
-    """weight * expert + (1 - weight) * learned, leaf by leaf, in the dtypes of `learned`."""
-    return jax.tree.map(
-        lambda e, r: (weight * e + (1 - weight) * r).astype(r.dtype), expert, learned
-    )
+    """weight * expert + (1 - weight) * learned, leaf by leaf, in the dtypes of `learned`.
+
+    What has no weight may be anything, even NaN.
+    """
+
+    def mix(e: Array, r: Array) -> Array:
+        led = jnp.where(weight > 0.0, weight * e, 0.0)
+        return (led + jnp.where(weight < 1.0, (1.0 - weight) * r, 0.0)).astype(r.dtype)
+
+    return jax.tree.map(mix, expert, learned)

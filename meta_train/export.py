@@ -62,7 +62,7 @@ def compute(run: Path) -> dict[str, Any]:
         hours += (step - last) / rate / 3600.0
         inner_steps += (step - last) / rate * inner_rate
         last = step
-    for name in ("time/first_step_seconds", "time/eval_seconds"):
+    for name in ("time/first_step_seconds", "time/stage_seconds", "time/eval_seconds"):
         hours += sum(seconds for _, seconds in metrics.get(name, ())) / 3600.0
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     return {

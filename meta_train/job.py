@@ -139,7 +139,11 @@ def _start(
         folder,
         lambda line: (
             line["step"] < step
-            or (line["step"] == step and ("eval/score" not in line or evaluated == step))
+            or (
+                line["step"] == step
+                and ("eval/score" not in line or evaluated == step)
+                and "time/stage_seconds" not in line  # of the stage that is now entered again
+            )
         ),
     )
     return restored._replace(learner=learner.place(restored.learner))

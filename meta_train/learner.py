@@ -213,13 +213,14 @@ class GradientLearner:
                 shared.theta, data[i], est_states[i], keys, shared.step
             )
             advanced.append(est_state)
-            family = family_gradient(_unless_lost(gradients, seen))
+            family = family_gradient(_unless_lost(self._trained(gradients), seen))
             factor, rms = family_factor(self.family_scale, family, shared.norms[i])
             norms.append(rms)
-            usable.append(family.usable & (family.accepted > 0))
+            usable.append(family.usable)
             share = factor * self.weights[i] / sum(self.weights)
             total = jax.tree.map(lambda t, g, s=share: t + s * g, total, family.mean)
-            noise = noise + jnp.square(share) * family.noise
+            known = family.usable & (family.accepted > 1.0)
+            noise = noise + jnp.where(known, jnp.square(share) * family.noise, 0.0)
             name = estimator.episodes.family.name
             metrics[f"tasks/{name}/grad_norm"] = family.norm
             metrics[f"tasks/{name}/grad_snr"] = family.signal_to_noise
@@ -234,15 +235,20 @@ class GradientLearner:
         meta_metrics["meta/grad_snr"] = optax.tree.norm(total, squared=True) / noise
         return shared, tuple(advanced), metrics | meta_metrics
 
+    def _trained(self, tree: Theta) -> Theta:
+        """The tree with zeros for the groups of theta that stay as they are."""
+        if not self.only:
+            return tree
+        return jax.tree.map_with_path(
+            lambda path, x: x if path[0].key in self.only else jnp.zeros_like(x), tree
+        )
+
     def _update(self, shared: _Shared, gradient: Theta, usable: Array) -> tuple[_Shared, Metrics]:
         updates, meta_opt_state = self.meta_optimizer.update(
             gradient, shared.meta_opt_state, shared.theta
         )
-        if self.only:  # a meta-optimizer may move what has no gradient: momentum, decay
-            updates = jax.tree.map_with_path(
-                lambda path, u: u if path[0].key in self.only else jnp.zeros_like(u), updates
-            )
-        theta = optax.apply_updates(shared.theta, updates)
+        # A meta-optimizer may move what has no gradient: by momentum, by decay.
+        theta = optax.apply_updates(shared.theta, self._trained(updates))
         average = jax.tree.map(
             lambda a, t: self.ema * a + (1.0 - self.ema) * t, shared.theta_average, theta
         )

@@ -81,7 +81,7 @@ class Loop:
     stopped: Callable[[], bool]
     sinks: Sequence[Sink]
     progress: Progress
-    agree: Callable[[int, Wish], Wish] = field(default_factory=Agreement)
+    agree: Agreement = field(default_factory=Agreement)
     step: int = 0
     _pending: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
     _busy: float = 0.0  # seconds spent on the pending steps
@@ -153,6 +153,7 @@ class Loop:
         self._stage = self.curriculum.stage(self.step)
         learner, data = self.curriculum.program(self._stage)
         state = learner.take_over(state, data)
+        self.agree.ask_soon()
         seconds = time.perf_counter() - began
         self.progress.say(f"{self.step}/{self.plan.steps}  stage {self._stage + 1} begins")
         self._log(self.step, {}, {"time/stage_seconds": seconds})

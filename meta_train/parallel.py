@@ -12,7 +12,6 @@ from jaxtyping import Array
 
 AXIS = "data"  # over shards
 TASKS = "tasks"  # over the tasks of a family on one shard
-BACKENDS = ("pmap", "shard_map", "vmap")
 Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
 

@@ -15,7 +15,7 @@ class Resume:
 
     probability: of going on instead of beginning afresh; the run then gets a newly drawn horizon on
     top of the steps it has made. A state is kept when a run ends, and whenever its loss has risen
-    more than ever before in that run.
+    more than ever before in that run, but none that is not finite.
     """
 
     probability: float = 0.8

@@ -18,11 +18,14 @@ def stages(config: Config) -> tuple[Stage, ...]:
     starts = [0, *(phase.at for phase in config.phases)]
     ends = [*starts[1:], max(config.steps, starts[-1] + 1)]
     changes = [{}, *(phase.changes for phase in config.phases)]
+    draws = 0
     for start, end, change in zip(starts, ends, changes, strict=True):
         current = current.model_copy(update=change)
-        every = current.resample_every if _samples(current) else None
-        for begin in (start, *_multiples(every, start, end)):
-            found.append(Stage(begin, _moved_on(current, begin // every if every else 0)))
+        draws = 0 if "tasks" in change else draws
+        found.append(Stage(start, _moved_on(current, draws)))
+        for begin in _multiples(current.resample_every if _samples(current) else None, start, end):
+            draws += 1
+            found.append(Stage(begin, _moved_on(current, draws)))
     return tuple(found)
 
 

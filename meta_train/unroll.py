@@ -112,8 +112,7 @@ def _successor(
     saved = jax.lax.stop_gradient(inner.buffer.saved)
     longer = saved._replace(horizon=saved.step + fresh.horizon)
     goes_on = jax.random.bernoulli(jax.random.fold_in(key, 1), episodes.resume.probability)
-    chosen = _where(goes_on, longer, fresh._replace(buffer=None))
-    return chosen._replace(buffer=fresh_buffer(inner.buffer.saved))
+    return _where(goes_on, longer, fresh._replace(buffer=None))
 
 
 def unroll(
@@ -141,7 +140,10 @@ def unroll(
         inner, fresh = carry
         ended = inner.step >= inner.horizon
         fresh = fresh | ended
-        inner = _where(ended, successor, inner)
+        next_one = successor
+        if inner.buffer is not None:  # what was kept, also in this window, outlives the run
+            next_one = successor._replace(buffer=fresh_buffer(inner.buffer.saved))
+        inner = _where(ended, next_one, inner)
         inner, seen = _advance(episodes, data, theta, inner, key, meta_step)
         return (inner, fresh), seen._replace(fresh=fresh)
 
@@ -210,7 +212,8 @@ def _remember(inner: Inner, after: Inner) -> Inner:
         return after
     rise, highest = risen(inner.buffer, after.last_loss, inner.last_loss)
     keep = (rise > inner.buffer.highest) | (after.step >= after.horizon)
-    saved = _where(keep, after._replace(buffer=None), inner.buffer.saved)
+    sound = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves((after.last_loss, after.params))]
+    saved = _where(keep & jnp.stack(sound).all(), after._replace(buffer=None), inner.buffer.saved)
     return after._replace(buffer=Buffer(saved, rise, highest))
 
 

@@ -17,7 +17,7 @@ python=${PYTHON:-.venv/bin/python}
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/runs/.jax-cache}
 
 code=0
-srun --kill-on-bad-exit=1 "$python" scripts/train.py "$@" --distributed --resume || code=$?
+srun --kill-on-bad-exit=0 "$python" scripts/train.py "$@" --distributed --resume || code=$?
 if [ "$code" -eq 130 ]; then # interrupted, saved
     scontrol requeue "$SLURM_JOB_ID"
 fi

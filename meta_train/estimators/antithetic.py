@@ -10,6 +10,7 @@ from learned_opt.base import Theta
 from learned_opt.naming import check_name
 from meta_train.estimators.base import GradientEstimator
 from meta_train.horizons import MetaStep
+from meta_train.objectives import Objective
 from meta_train.unroll import Inner, Trajectory, unroll
 from tasks.base import Data
 
@@ -67,6 +68,12 @@ def unroll_pair(
         return unroll(estimator.episodes, data, theta, inner, key, step, estimator.length)
 
     return jax.vmap(half)(thetas, inner)
+
+
+def tied(objective: Objective, trajectory: Trajectory) -> Float[Array, ""]:
+    """1 where the halves of a pair met losses of the same worth at every step, else 0."""
+    worth = objective.capped(trajectory)
+    return jnp.all(worth[0] == worth[1]).astype(jnp.float32)
 
 
 def along(noise: Theta, difference: Float[Array, ""], std: float) -> Theta:

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Theta
-from meta_train.estimators.base import GradientEstimator, Metrics, check, describe, staggered_start
+from meta_train.estimators.base import (
+    GradientEstimator,
+    Metrics,
+    check,
+    describe,
+    refuse_resume,
+    staggered_start,
+)
 from meta_train.horizons import Fixed, MetaStep
 from meta_train.objectives import Objective
 from meta_train.unroll import Episodes, Inner, Trajectory, start, unroll
@@ -98,6 +105,7 @@ class FullBackprop:
             raise ValueError("horizon.kind: full_backprop sees whole runs; it needs kind: fixed")
         check(self)
         check_remat(self.remat_every, self.length)
+        refuse_resume(self, "begins every run afresh")
 
     @property
     def length(self) -> int:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from learned_opt.base import Theta
-from meta_train.estimators.antithetic import along, apart, check_only, check_std, draw
+from meta_train.estimators.antithetic import along, apart, check_only, check_std, draw, tied
 from meta_train.estimators.backprop import check_remat, slope
 from meta_train.estimators.base import Metrics, check, describe, staggered_start
 from meta_train.horizons import MetaStep
@@ -61,12 +61,17 @@ class BackpropES:
         shares = jax.tree.map(_share, by_backprop, by_losses)
         gradient = jax.tree.map(_mix, shares, by_backprop, by_losses)
         metrics = describe(self.objective, trajectory) | {
-            "tied": (value[0] == value[1]).astype(jnp.float32),
-            "backprop_share": jnp.mean(
-                jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(shares)])
-            ),
+            "tied": tied(self.objective, trajectory),
+            "backprop_share": jnp.mean(jnp.concatenate(self._trained(shares))),
         }
         return gradient, jax.tree.map(lambda x: x[0], inner), metrics
+
+    def _trained(self, shares: Theta) -> list[Array]:
+        return [
+            leaf.ravel()
+            for path, leaf in jax.tree.leaves_with_path(shares)
+            if not self.only or path[0].key in self.only
+        ]
 
 
 def _share(one: Array, other: Array) -> Array:

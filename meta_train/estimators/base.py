@@ -74,6 +74,11 @@ def check(estimator: GradientEstimator) -> None:
         raise ValueError("expert: this optimizer keeps a lookahead point, which no expert can lead")
 
 
+def refuse_resume(estimator: GradientEstimator, why: str) -> None:
+    if estimator.episodes.resume is not None:
+        raise ValueError(f"resume: this estimator {why}; leave it out, or use pes")
+
+
 def _has_lower_bound(episodes: Episodes) -> bool:
     family, found = episodes.family, []
 

@@ -17,10 +17,18 @@ from meta_train.estimators.antithetic import (
     draw,
     unroll_pair,
 )
-from meta_train.estimators.base import Metrics, Tally, check, nothing, report, tally
+from meta_train.estimators.base import (
+    Metrics,
+    Tally,
+    check,
+    nothing,
+    refuse_resume,
+    report,
+    tally,
+)
 from meta_train.estimators.shaping import Shaping, check_shaping, contrast
 from meta_train.horizons import Horizons, MetaStep
-from meta_train.objectives import Objective
+from meta_train.objectives import MinLoss, Objective
 from meta_train.parallel import from_first_task
 from meta_train.unroll import Episodes, Inner, see_end, start
 from tasks.base import Data
@@ -59,6 +67,12 @@ class FullES:
         check_shaping(self.shaping, self.clip_difference)
         if self.final_batches < 0:
             raise ValueError(f"estimator.final_batches: {self.final_batches} must be at least 0")
+        if self.final_batches and isinstance(self.objective, MinLoss):
+            raise ValueError(
+                f"estimator.final_batches: {self.final_batches} measures a run's last parameters, "
+                "and min_loss its best ones; leave one out"
+            )
+        refuse_resume(self, "begins every run afresh")
 
     @property
     def inner_steps(self) -> int:

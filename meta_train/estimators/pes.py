@@ -14,6 +14,7 @@ from meta_train.estimators.antithetic import (
     check_only,
     check_std,
     draw,
+    tied,
     twice,
     unroll_pair,
 )
@@ -99,8 +100,8 @@ class PES:
         if self.redraw_every:
             age = age % self.redraw_every
         noise = jax.tree.map(lambda x, e: jnp.where(fresh[-1], e, x), noise, drawn)
-        tied = jnp.all(value[0] == value[1]).astype(jnp.float32)
-        metrics = describe(self.objective, trajectory) | {"tied": tied}
+        metrics = describe(self.objective, trajectory)
+        metrics["tied"] = tied(self.objective, trajectory)
         return gradient, PESState(inner, noise, drawn, age), metrics
 
     def _credit(self, value: Array, counts: Array) -> Array:

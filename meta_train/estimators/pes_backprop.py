@@ -14,11 +14,12 @@ from meta_train.estimators.antithetic import (
     check_only,
     check_std,
     draw,
+    tied,
     twice,
     unroll_pair,
 )
 from meta_train.estimators.backprop import check_remat, slope
-from meta_train.estimators.base import Metrics, check, describe, staggered_start
+from meta_train.estimators.base import Metrics, check, describe, refuse_resume, staggered_start
 from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
 from meta_train.unroll import Episodes, Inner
@@ -57,6 +58,7 @@ class PESBackprop:
         check_std(self.std)
         check_only(self, self.only)
         check_remat(self.remat_every, self.length)
+        refuse_resume(self, "keeps three runs on one task, which would go on from different states")
 
     @property
     def inner_steps(self) -> int:
@@ -84,9 +86,9 @@ class PESBackprop:
             jnp.vdot(e, g)
             for e, g in zip(jax.tree.leaves(noise), jax.tree.leaves(analytic), strict=True)
         )
+        predicted = jnp.where(fresh[0], 0.0, predicted)  # a new run has no past to credit
         past = along(state.noise, difference - predicted, self.std)
         total = jax.tree.map(lambda x, e: jnp.where(fresh[-1], e, x + e), state.noise, noise)
-        tied = jnp.all(value[0] == value[1]).astype(jnp.float32)
-        metrics = describe(self.objective, seen) | {"tied": tied}
+        metrics = describe(self.objective, seen) | {"tied": tied(self.objective, trajectory)}
         gradient = jax.tree.map(jnp.add, analytic, past)
         return gradient, PESBackpropState(inner, centre, total), metrics

@@ -1,6 +1,6 @@
 """What the two losses of an antithetic pair count for against each other."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,11 @@ from jaxtyping import Array, Bool, Float
 from learned_opt.naming import check_name
 from meta_train.parallel import AXIS, TASKS
 
-SHAPINGS = ("difference", "sign", "ranks")
 Shaping = Literal["difference", "sign", "ranks"]
 
 
 def check_shaping(shaping: Shaping, clip_difference: float | None) -> None:
-    check_name("estimator.shaping", shaping, SHAPINGS)
+    check_name("estimator.shaping", shaping, get_args(Shaping))
     if clip_difference is None:
         return
     if shaping != "difference":

@@ -13,6 +13,7 @@ from meta_train.estimators.antithetic import (
     check_only,
     check_std,
     draw,
+    tied,
     twice,
     unroll_pair,
 )
@@ -65,6 +66,6 @@ class TruncatedES:
         value = self.objective(trajectory)
         every = jnp.ones(self.length, bool)
         difference = contrast(self.shaping, self.clip_difference, value, every)
-        tied = jnp.all(value[0] == value[1]).astype(jnp.float32)
-        metrics = describe(self.objective, trajectory) | {"tied": tied}
+        metrics = describe(self.objective, trajectory)
+        metrics["tied"] = tied(self.objective, trajectory)
         return along(noise, difference, self.std), jax.tree.map(lambda x: x[0], inner), metrics

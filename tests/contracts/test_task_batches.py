@@ -29,7 +29,21 @@ def losses(family, data, key):
     return jax.lax.scan(step, params, jax.random.split(steps_key, STEPS))[1]
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+# Seconds of compilation each; what they share with the others is tested there.
+LARGE = {
+    "conv_language_model",
+    "mlp_mixer",
+    "mlp_vae",
+    "resnet",
+    "transformer_language_model",
+    "vision_transformer",
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind in LARGE)) for kind in FAMILIES],
+)
 def test_a_batch_of_tasks_equals_single_tasks(kind):
     family = FAMILIES[kind]()
     data = jax.tree.map(jnp.asarray, family.load())

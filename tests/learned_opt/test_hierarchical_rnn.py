@@ -218,7 +218,11 @@ def quadratic_loss(rule, theta, key, steps=20):
     return jnp.mean(jnp.log(values)), loss(eval_params(state, params)) / values[0]
 
 
-@pytest.mark.parametrize("rule", [PAPER, ATTENTION, NOMINAL], ids=PRESETS)
+@pytest.mark.parametrize(
+    "rule",
+    [pytest.param(PAPER, marks=pytest.mark.slow), ATTENTION, NOMINAL],
+    ids=PRESETS,
+)
 def test_reverse_and_forward_derivatives_are_finite(rule):
     theta = rule.init(jax.random.key(0))
     value = lambda theta: quadratic_loss(rule, theta, jax.random.key(1))[0]

@@ -87,6 +87,18 @@ def test_a_family_that_overflows_leaves_its_record_alone():
     assert factor == 1.0 and rms == 2.0
 
 
+def test_a_family_without_any_gradient_leaves_its_record_alone():
+    lost = np.full((SHARDS, TASKS, 4), np.nan, np.float32)
+    family, (factor, rms) = joined(
+        lambda g: (
+            family_gradient({"w": g}),
+            family_factor("running_rms", family_gradient({"w": g}), jnp.float32(2.0)),
+        ),
+        lost,
+    )
+    assert not family.usable and family.accepted == 0.0 and factor == 1.0 and rms == 2.0
+
+
 def test_metrics_are_means_over_those_that_have_one():
     values = np.array([[1.0, np.nan, 3.0], [np.nan, np.nan, 5.0]], np.float32)
     np.testing.assert_allclose(joined(mean_metric, values), 3.0)

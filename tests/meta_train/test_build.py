@@ -69,7 +69,8 @@ def test_a_named_task_above_the_limit_is_refused_with_its_cost():
         build_tasks(parse(TEXT, overrides=overrides))
 
 
-def test_a_limit_nothing_drawn_is_within_is_refused():
+def test_a_limit_nothing_drawn_is_within_is_refused(monkeypatch):
+    monkeypatch.setattr("tasks.distributions.base._ATTEMPTS", 4)
     overrides = ["tasks=[{kind: sampled, distribution: lhopt}]", "limit.operations=1"]
     with pytest.raises(ConfigError, match="tasks.0: limit: .* is not allowed"):
         build_tasks(parse(TEXT, overrides=overrides))

@@ -8,7 +8,7 @@ from toys import Descent, Parabola
 
 from learned_opt.hierarchical_rnn import PRESETS
 from meta_train.estimators import PES
-from meta_train.expert import Expert
+from meta_train.expert import Expert, mixed
 from meta_train.horizons import Fixed
 from meta_train.objectives import MeanLoss
 from meta_train.unroll import Episodes, start, unroll
@@ -45,6 +45,12 @@ def test_a_full_lead_is_the_experts_own_run_and_none_is_the_rules():
         x -= 0.5 * momentum
     np.testing.assert_allclose(losses(expert, 0), expected, rtol=1e-5)
     np.testing.assert_array_equal(losses(expert, 30), losses(None, 0))
+
+
+def test_what_has_no_weight_may_be_anything():
+    bad, good = {"x": jnp.float32(jnp.nan)}, {"x": jnp.float32(3.0)}
+    assert mixed(jnp.float32(0.0), bad, good)["x"] == 3.0
+    assert mixed(jnp.float32(1.0), good, bad)["x"] == 3.0
 
 
 def test_an_expert_leads_no_lookahead_point():

@@ -119,7 +119,7 @@ sys.exit(main())
 """
 
 
-@pytest.mark.parametrize("on_error", ["stop", "continue"])
+@pytest.mark.parametrize("on_error", ["stop", pytest.param("continue", marks=pytest.mark.slow)])
 def test_a_full_disk_stops_the_run_or_not_and_spoils_nothing(tiny, whole, tmp_path, on_error):
     run = tmp_path / "run"
     train = ["train", str(tiny), f"checkpoint.on_error={on_error}", "--out", str(run)]
@@ -158,6 +158,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tiny, whole, tmp
     assert metrics(run) == before
 
 
+@pytest.mark.slow
 def test_a_log_service_that_is_gone_is_one_warning(tiny, whole, tmp_path):
     run = tmp_path / "run"
     args = ["wandb.mode=offline", "steps=60000", "meta_optimizer.schedule=constant"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toys import Descent, NoisyLine, Parabola
 
-from meta_train.estimators import PES
+from meta_train.estimators import ESTIMATORS, PES
 from meta_train.horizons import Fixed
 from meta_train.objectives import MeanLoss
 from meta_train.resume import Buffer, Resume, risen
@@ -41,6 +41,34 @@ def test_always_going_on_makes_one_long_run():
     assert np.concatenate([t.step for t in seen]).tolist() == list(range(12))
     assert [int(t.horizon[0]) for t in seen] == [4, 8, 12]
     assert all((t.initial_loss == 2.0).all() for t in seen)
+
+
+def test_a_run_that_ends_inside_a_window_is_gone_on_with_from_its_end():
+    """Horizon 5 in windows of 4: the end is kept in the window in which another run begins."""
+    seen = windows(1.0, 6, horizon=5)
+    steps = np.concatenate([t.step for t in seen])
+    assert steps[:5].tolist() == [0, 1, 2, 3, 4]
+    ends = [int(t.horizon[-1]) for t in seen]
+    assert ends[:2] == [5, 5] and max(ends) >= 10
+
+
+@pytest.mark.parametrize("rate", [0.1, 1e30])
+def test_states_that_are_not_finite_are_not_kept(rate):
+    episodes = Episodes(Parabola(start=2.0), Descent(), Fixed(4), resume=Resume(1.0))
+    theta = {"rate": jnp.float32(rate)}
+    inner = start(episodes, (), theta, jax.random.key(0), STEP)
+    inner, _ = unroll(episodes, (), theta, inner, jax.random.key(1), STEP, 4)
+    assert np.isfinite(inner.params["x"]) == (rate == 0.1)
+    assert np.isfinite(inner.buffer.saved.params["x"])
+    assert inner.buffer.saved.step == (4 if rate == 0.1 else 0)
+
+
+@pytest.mark.parametrize("kind", ["es", "full_backprop", "pes_backprop"])
+def test_estimators_that_cannot_go_on_refuse_it(kind):
+    episodes = Episodes(Parabola(), Descent(), Fixed(4), resume=Resume())
+    fields = {} if kind == "full_backprop" else {"length": 4}
+    with pytest.raises(ValueError, match="resume: this estimator"):
+        ESTIMATORS[kind](episodes, MeanLoss(), **fields)
 
 
 def test_the_share_of_runs_that_go_on():

@@ -33,15 +33,22 @@ def test_a_phase_changes_its_keys_and_keeps_those_before():
     assert third.config.estimator.length == 3
 
 
-def test_new_samples_come_at_multiples_and_never_twice():
+def test_new_samples_come_at_multiples_inside_a_phase():
     found = staged(SAMPLED, "resample_every=5", "phases=[{at: 7, resample_every: 2}]")
     assert [stage.start for stage in found] == [0, 5, 7, 8, 10]
-    assert [stage.config.tasks[0].first for stage in found] == [1, 3, 7, 9, 11]
+    assert [stage.config.tasks[0].first for stage in found] == [1, 3, 3, 5, 7]
     drawn = [
         {family.name for family in stage.config.tasks[0].build().families()} for stage in found
     ]
     assert all(len(names) == 2 for names in drawn)
-    assert len(set.union(*drawn)) == 10
+    assert len(set.union(*drawn)) == 8
+
+
+def test_a_phase_with_tasks_of_its_own_begins_with_their_first():
+    new = "tasks: [{kind: sampled, distribution: taskset, count: 1}]"
+    found = staged(SAMPLED, "resample_every=4", f"phases=[{{at: 6, {new}}}]")
+    assert [stage.start for stage in found] == [0, 4, 6, 8]
+    assert [stage.config.tasks[0].first for stage in found] == [1, 3, 0, 1]
 
 
 def test_only_sampled_tasks_are_sampled_anew():

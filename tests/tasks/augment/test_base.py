@@ -189,6 +189,7 @@ estimator: {kind: pes, length: 2}
 """
 
 
+@pytest.mark.slow
 def test_a_run_trains_under_all_of_them(tmp_path):
     blocks = [{"kind": kind, "probability": 0.5} for kind in AUGMENTATIONS]
     path, out = tmp_path / "config.yaml", tmp_path / "run"
