@@ -32,8 +32,10 @@ def losses(family, data, key):
 # Seconds of compilation each; what they share with the others is tested there.
 LARGE = {
     "conv_language_model",
+    "conv_pooling",
     "mlp_mixer",
     "mlp_vae",
+    "parity",
     "resnet",
     "transformer_language_model",
     "vision_transformer",

@@ -48,6 +48,7 @@ def test_bench_step_measures_the_rules_asked_for(capsys, monkeypatch):
     assert benchmark_step.lines(found).count("\n") == 3
 
 
+@pytest.mark.slow
 def test_bench_meta_tells_speed_and_what_it_goes_into(capsys, tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)

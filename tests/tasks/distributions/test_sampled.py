@@ -77,7 +77,9 @@ def test_other_datasets_can_be_named():
     assert {"mnist", "lm1b"} <= seen and not {"digits", "patches", "documentation"} & seen
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "velo")) for name in DRAWN]
+)
 def test_drawn_tasks_start_with_a_finite_loss_and_gradient(name):
     """A few here; scripts/check_sampled.py does thousands."""
     for family in DRAWN[name].sample(1, 3, SMALL):
