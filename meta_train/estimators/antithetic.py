@@ -8,20 +8,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from learned_opt.base import Theta
 from learned_opt.naming import check_name
-from meta_train.estimators.base import GradientEstimator
+from meta_train.estimators.base import GradientEstimator, check
 from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
 from meta_train.unroll import Inner, Trajectory, unroll
 from tasks.base import Data
 
 
-def check_std(std: float) -> None:
+def check_pairs(estimator: GradientEstimator, std: float, only: Sequence[str]) -> None:
+    """`check`, and refuses noise without a size and names that are no top-level group of theta."""
+    check(estimator)
     if not 0.0 < std < float("inf"):
         raise ValueError(f"estimator.std: {std} must be above 0")
-
-
-def check_only(estimator: GradientEstimator, only: Sequence[str]) -> None:
-    """Refuses names that are no top-level group of theta."""
     groups = jax.eval_shape(estimator.episodes.optimizer.init, jax.random.key(0))
     for name in only:
         check_name("only", name, groups)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from learned_opt.base import Theta
-from meta_train.estimators.antithetic import along, apart, check_only, check_std, draw, tied
+from meta_train.estimators.antithetic import along, apart, check_pairs, draw, tied
 from meta_train.estimators.backprop import check_remat, slope
-from meta_train.estimators.base import Metrics, check, describe, staggered_start
+from meta_train.estimators.base import Metrics, describe, staggered_start
 from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
 from meta_train.parallel import AXIS, TASKS
@@ -36,9 +36,7 @@ class BackpropES:
     remat_every: int = 0
 
     def __post_init__(self) -> None:
-        check(self)
-        check_std(self.std)
-        check_only(self, self.only)
+        check_pairs(self, self.std, self.only)
         check_remat(self.remat_every, self.length)
 
     @property

@@ -12,15 +12,13 @@ from learned_opt.base import Theta
 from meta_train.estimators.antithetic import (
     along,
     apart,
-    check_only,
-    check_std,
+    check_pairs,
     draw,
     unroll_pair,
 )
 from meta_train.estimators.base import (
     Metrics,
     Tally,
-    check,
     nothing,
     refuse_resume,
     report,
@@ -61,9 +59,7 @@ class FullES:
     clip_difference: float | None = None
 
     def __post_init__(self) -> None:
-        check(self)
-        check_std(self.std)
-        check_only(self, self.only)
+        check_pairs(self, self.std, self.only)
         check_shaping(self.shaping, self.clip_difference)
         if self.final_batches < 0:
             raise ValueError(f"estimator.final_batches: {self.final_batches} must be at least 0")

@@ -11,15 +11,14 @@ from learned_opt.base import Theta
 from meta_train.estimators.antithetic import (
     along,
     apart,
-    check_only,
-    check_std,
+    check_pairs,
     draw,
     tied,
     twice,
     unroll_pair,
 )
 from meta_train.estimators.backprop import check_remat, slope
-from meta_train.estimators.base import Metrics, check, describe, refuse_resume, staggered_start
+from meta_train.estimators.base import Metrics, describe, refuse_resume, staggered_start
 from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
 from meta_train.unroll import Episodes, Inner
@@ -54,9 +53,7 @@ class PESBackprop:
     remat_every: int = 0
 
     def __post_init__(self) -> None:
-        check(self)
-        check_std(self.std)
-        check_only(self, self.only)
+        check_pairs(self, self.std, self.only)
         check_remat(self.remat_every, self.length)
         refuse_resume(self, "keeps three runs on one task, which would go on from different states")
 

@@ -10,14 +10,13 @@ from learned_opt.base import Theta
 from meta_train.estimators.antithetic import (
     along,
     apart,
-    check_only,
-    check_std,
+    check_pairs,
     draw,
     tied,
     twice,
     unroll_pair,
 )
-from meta_train.estimators.base import Metrics, check, describe, staggered_start
+from meta_train.estimators.base import Metrics, describe, staggered_start
 from meta_train.estimators.shaping import Shaping, check_shaping, contrast
 from meta_train.horizons import MetaStep
 from meta_train.objectives import Objective
@@ -43,9 +42,7 @@ class TruncatedES:
     clip_difference: float | None = None
 
     def __post_init__(self) -> None:
-        check(self)
-        check_std(self.std)
-        check_only(self, self.only)
+        check_pairs(self, self.std, self.only)
         check_shaping(self.shaping, self.clip_difference)
 
     @property
