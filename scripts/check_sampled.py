@@ -39,6 +39,7 @@ def finite(family) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, help="tasks of each distribution that is drawn")
+    parser.add_argument("--first", type=int, default=0, help="draws to leave out at the start")
     parser.add_argument("--operations", type=int, help="most operations of a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=sorted(DISTRIBUTIONS))
@@ -51,7 +52,9 @@ def main() -> int:
         count = len(distribution.families) if listed else args.count
         began = time.perf_counter()
         good = 0
-        families = distribution.sample(args.seed, count, Limit(operations=args.operations))
+        limit = Limit(operations=args.operations)
+        first = 0 if listed else args.first
+        families = distribution.sample(args.seed, count, limit, first)
         for index, family in enumerate(families):
             try:
                 ok = finite(family)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from tasks.base import Task
@@ -29,12 +30,14 @@ class Bowl:
     name: str = "bowl"
 
     def load(self):
-        return {"rows": jnp.linspace(-1.0, 1.0, 48).reshape(16, 3)}
+        return {"rows": np.linspace(-1.0, 1.0, 48, dtype=np.float32).reshape(16, 3)}
 
     def sample(self, key):
         return {"target": jax.random.normal(key, (3,))}
 
     def task(self, cfg, data):
+        rows = jnp.asarray(data["rows"])
+
         def init(key):
             a, b = jax.random.split(key)
             return {"a": jax.random.normal(a, (3,)), "b": jax.random.normal(b, (2, 2))}
@@ -42,7 +45,7 @@ class Bowl:
         def batch(key, split):
             del split
             index = jax.random.randint(key, (8,), 0, 16)
-            return {"row": data["rows"][index], "index": index}
+            return {"row": rows[index], "index": index}
 
         def loss(params, key, batch):
             del key
@@ -50,7 +53,7 @@ class Bowl:
             fit = 0.5 * jnp.mean(jnp.sum(away**2, -1))
             return fit + 0.5 * jnp.sum(params["b"] ** 2) + self.floor
 
-        whole = lambda split: {"row": data["rows"], "index": jnp.arange(16)}
+        whole = lambda split: {"row": rows, "index": jnp.arange(16)}
         bound = self.floor if self.bounded else None
         gradient = noise(self.stdev) if self.stdev else optax.identity()
         return Task(init, batch, whole, loss, bound, gradient)

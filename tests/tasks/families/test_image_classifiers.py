@@ -175,7 +175,7 @@ def test_bounds_and_initializer_reach_the_task(kind):
     task, params = start(family)
     _, plain = start(kind(initializer="uniform"))
     weight, usual = params["output"]["weight"], plain["output"]["weight"]
-    np.testing.assert_allclose(weight, 3 * usual, rtol=1e-6)
+    np.testing.assert_allclose(weight, 3 * usual, rtol=1e-6, atol=1e-7)
     assert np.abs(usual).max() <= 0.1
     clean, _ = start(kind(subset=(0.1, 0.1)))
     noisy, right = (
