@@ -6,23 +6,15 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from meta_train import evaluation_commands
+from meta_train.arguments import positive, step, usage
 from meta_train.starting import UsageError, find_config, load_config, start_jax
 
 FAILED, BAD_USAGE, MISSING_DATA, INTERRUPTED = 1, 2, 3, 130
-
-
-@contextmanager
-def _usage() -> Iterator[None]:
-    """What is wrong with an argument is a ValueError in the library."""
-    try:
-        yield
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def train(args: argparse.Namespace) -> int:
@@ -59,8 +51,8 @@ def _add_processes(command: argparse.ArgumentParser) -> None:
         help="one of several processes; the cluster says which",
     )
     command.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is reached")
-    command.add_argument("--processes", type=_positive, metavar="N", help="how many there are")
-    command.add_argument("--process-id", type=_step, metavar="I", help="of this one, from 0")
+    command.add_argument("--processes", type=positive, metavar="N", help="how many there are")
+    command.add_argument("--process-id", type=step, metavar="I", help="of this one, from 0")
 
 
 def _check_processes(args: argparse.Namespace) -> None:
@@ -77,53 +69,11 @@ def _check_processes(args: argparse.Namespace) -> None:
     args.distributed = True
 
 
-def evaluate(args: argparse.Namespace) -> int:
-    start_jax()
-    from learned_opt.naming import check_name
-    from meta_train import evaluate as evaluation, report as reports
-    from meta_train.chosen import chosen_entries, results_folder, short_name
-    from tasks.suites import SUITES
-
-    with _usage():
-        check_name("--suite", args.suite, SUITES)
-        steps = args.steps or SUITES[args.suite].steps
-        entries = chosen_entries([args.target, *args.optimizers], args.baselines)
-        evaluation.check(entries, args.seeds, steps)
-    say = lambda line: print(line, file=sys.stderr, flush=True)
-    given = Path(args.out) if args.out else None
-    with results_folder(given, f"{short_name(args.target)}-{args.suite}") as out:
-        found = evaluation.evaluate(entries, args.suite, args.seeds, steps, progress=say)
-        found.save(out)
-    print(reports.table(found))
-    print(f"\nresults: {out / 'results.json'}, {out / 'results.parquet'}")
-    try:
-        print(f"report: {reports.write_html(found, out)}")
-    except reports.MissingExtra as error:
-        print(f"no report.html: {error}")
-    return 0
-
-
-def report(args: argparse.Namespace) -> int:
-    start_jax()
-    from meta_train import report as reports
-    from meta_train.results import Report
-    from meta_train.training_report import write_training_html
-
-    folder = Path(args.folder)
-    if (folder / "metrics.jsonl").is_file() and not (folder / "results.parquet").is_file():
-        print(f"report: {write_training_html(folder)}")
-        return 0
-    found = Report.load(args.folder)
-    print(reports.table(found))
-    print(f"\nreport: {reports.write_html(found, args.folder)}")
-    return 0
-
-
 def export(args: argparse.Namespace) -> int:
     start_jax()
     from meta_train.export import export_run
 
-    with _usage():
+    with usage():
         card = export_run(Path(args.run), Path(args.file), args.step, args.results)
     print(f"{args.file}: {card['kind']} after {card.get('meta_steps')} meta-steps")
     return 0
@@ -151,7 +101,7 @@ def inspect(args: argparse.Namespace) -> int:
 def data_prepare(args: argparse.Namespace) -> int:
     from tasks import data
 
-    with _usage():
+    with usage():
         if args.files and args.name == "all":
             raise UsageError("--from takes the files of one dataset, not of all")
         for name in sorted(data.SOURCES) if args.name == "all" else [args.name]:
@@ -219,24 +169,8 @@ def bench(args: argparse.Namespace) -> int:
         start_jax(cached=False)
     from meta_train import bench_commands
 
-    with _usage():
+    with usage():
         return getattr(bench_commands, args.what)(args, config, source)
-
-
-def _names(text: str) -> list[str]:
-    return [] if text == "none" else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it must be an integer above 0")
-    return int(text)
-
-
-def _step(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; it must be 0 or above")
-    return int(text)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -267,27 +201,12 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     _add_processes(command)
 
-    command = add("evaluate", evaluate, "run an optimizer and baselines over a suite of tasks")
-    command.add_argument("target", metavar="NAME|FILE|RUN", help="the optimizer to look at")
-    command.add_argument("--suite", required=True, help="name of the suite")
-    command.add_argument(
-        "--baselines", type=_names, metavar="A,B", help="default: all of them; none: none"
-    )
-    command.add_argument(
-        "--optimizers", type=_names, default=[], metavar="A,B", help="further names, files, runs"
-    )
-    command.add_argument("--seeds", type=_positive, default=3, metavar="N", help="default: 3")
-    command.add_argument("--steps", type=_positive, metavar="N", help="default: the suite's")
-    command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
-
-    command = add("report", report, "write report.html from the results of an evaluation or a run")
-    command.add_argument("folder", metavar="DIR", help="folder of an evaluation or a run")
-
+    evaluation_commands.add_to(add)
     command = add("export", export, "write the weights of a run as one file")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("file", metavar="FILE", help="file to write, .safetensors")
     command.add_argument(
-        "--step", type=_step, metavar="N", help="of this checkpoint (default: the best weights)"
+        "--step", type=step, metavar="N", help="of this checkpoint (default: the best weights)"
     )
     command.add_argument(
         "--results", type=Path, metavar="DIR", help="an evaluation whose scores the card shall hold"
@@ -332,7 +251,7 @@ def _add_more(add: Any, commands: Any) -> None:
         "--sweep", action="store_true", help="of meta: over devices, tasks, parameters, length"
     )
     command.add_argument(
-        "--seconds", type=_positive, metavar="N", help="of meta: how long to measure (default: 10)"
+        "--seconds", type=positive, metavar="N", help="of meta: how long to measure (default: 10)"
     )
     command.add_argument("--json", action="store_true", help="for scripts")
 
