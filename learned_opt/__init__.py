@@ -4,13 +4,18 @@ from importlib.metadata import version as _version
 
 from learned_opt.base import (
     EvalPoint as EvalPoint,
-    HandDesigned as HandDesigned,
     LearnedOptimizer as LearnedOptimizer,
     eval_params as eval_params,
 )
+from learned_opt.hand.spec import HandDesigned as HandDesigned
 from learned_opt.io import card as card, read as read, write as write
 from learned_opt.locate import WeightsError as WeightsError, packaged as packaged
-from learned_opt.registry import HAND_DESIGNED as HAND_DESIGNED, LEARNED as LEARNED, make as make
+from learned_opt.registry import (
+    HAND_DESIGNED as HAND_DESIGNED,
+    LEARNED as LEARNED,
+    inject as inject,
+    make as make,
+)
 from learned_opt.use import load as load
 
 __version__ = _version("learned-opt")

@@ -1,7 +1,5 @@
 """What every optimizer here is: a family of optax transformations indexed by theta."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -72,32 +70,3 @@ def eval_params(state: Any, params: Params) -> Params:
                 is_leaf=_is_masked,
             )
     return params
-
-
-@dataclass(frozen=True)
-class HandDesigned:
-    """A hand-designed optimizer as a LearnedOptimizer: theta is its log learning rate.
-
-    `make(learning_rate, horizon)` builds the optax transformation, so tuning a baseline is the same
-    computation as meta-training a rule.
-    """
-
-    name: str
-    make: Callable[[Any, Horizon], optax.GradientTransformation]
-    learning_rate: float
-
-    def init(self, key: PRNGKeyArray) -> Theta:
-        del key
-        return {"log_learning_rate": jnp.log(jnp.float32(self.learning_rate))}
-
-    def opt(
-        self,
-        theta: Theta,
-        horizon: Horizon,
-        key: PRNGKeyArray | None = None,
-        learning_rate: float | Array | None = None,
-    ) -> optax.GradientTransformationExtraArgs:
-        del key
-        if learning_rate is None:
-            learning_rate = jnp.exp(theta["log_learning_rate"])
-        return optax.with_extra_args_support(self.make(learning_rate, horizon))

@@ -1,14 +1,17 @@
 """Every optimizer by name: learned rules and hand-designed ones side by side."""
 
-from collections.abc import Callable
-from functools import partial
+import functools
+import inspect
+import re
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import optax
 
-from learned_opt.base import DEFAULT_NUM_STEPS, HandDesigned, Horizon
-from learned_opt.hand.relative_adam import relative_adam
+from learned_opt.base import DEFAULT_NUM_STEPS
+from learned_opt.hand.groups import grouped
+from learned_opt.hand.table import HAND_DESIGNED
 from learned_opt.hierarchical_rnn import HierarchicalRNN
 from learned_opt.naming import check_name
 from learned_opt.small_fc import SmallFC
@@ -16,25 +19,6 @@ from learned_opt.small_fc import SmallFC
 LEARNED: dict[str, type] = {
     "hierarchical_rnn": HierarchicalRNN,
     "small_fc": SmallFC,
-}
-
-
-def _steady(make: Callable[..., Any], learning_rate: float) -> Callable[..., Any]:
-    """One of optax's, which plans for no length of training."""
-
-    def build(learning_rate: Any = learning_rate, horizon: Horizon = 1, **hyperparameters: Any):
-        del horizon
-        return make(learning_rate, **hyperparameters)
-
-    return build
-
-
-HAND_DESIGNED: dict[str, HandDesigned] = {
-    "adam": HandDesigned("adam", _steady(optax.adam, 1e-3), 1e-3),
-    "adamw": HandDesigned("adamw", _steady(optax.adamw, 1e-3), 1e-3),
-    "rmsprop": HandDesigned("rmsprop", _steady(optax.rmsprop, 1e-3), 1e-3),
-    "sgd": HandDesigned("sgd", _steady(partial(optax.sgd, momentum=0.9), 1e-2), 1e-2),
-    "relative_adam": HandDesigned("relative_adam", relative_adam, 0.1),
 }
 
 
@@ -50,15 +34,67 @@ def check_num_steps(num_steps: int | None) -> int:
 
 
 def make(
-    name: str, num_steps: int | None = None, **hyperparameters: Any
+    name: str,
+    num_steps: int | None = None,
+    groups: Sequence[Mapping[str, Any]] = (),
+    **hyperparameters: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """A hand-designed optimizer as an optax transformation.
 
-    name: one of HAND_DESIGNED. num_steps: length of the training run, for the rules whose schedule
-    needs it (default 10,000; at least 1). hyperparameters: in optax's spelling.
+    name: one of HAND_DESIGNED. num_steps: length of the training run, for schedules (default
+    10,000; at least 1). hyperparameters: in optax's spelling, `learning_rate` among them; beside
+    them, for most rules, schedule: a name of hand.schedules.SCHEDULES or a mapping with it;
+    weight_decay: a number or {kind, value, mask}; parts: names of hand.parts.registry.PARTS, or
+    mappings with fields. groups: mappings with `match`, a regular expression searched in a
+    parameter's path, `name` and hyperparameters; a parameter goes to the first that matches. Raises
+    ValueError.
     """
     check_name("optimizer", name, HAND_DESIGNED)
-    build: Callable[..., optax.GradientTransformation] = HAND_DESIGNED[name].make
-    return optax.with_extra_args_support(
-        build(horizon=check_num_steps(num_steps), **hyperparameters)
+    entry = HAND_DESIGNED[name]
+    entry.check(hyperparameters)
+    horizon = check_num_steps(num_steps)
+    hyperparameters = {"learning_rate": entry.learning_rate} | hyperparameters
+    rest = entry.build(horizon=horizon, **hyperparameters)
+    return grouped(rest, [(_match(g), _group(g, horizon)) for g in groups]) if groups else rest
+
+
+def inject(
+    name: str, num_steps: int | None = None, **hyperparameters: Any
+) -> optax.GradientTransformationExtraArgs:
+    """As `make`, with the continuous hyperparameters in the state, where they can be rewritten.
+
+    state.hyperparams[...] holds `learning_rate` and every other of `HandDesigned.controls`.
+    """
+    check_name("optimizer", name, HAND_DESIGNED)
+    entry = HAND_DESIGNED[name]
+    entry.check(hyperparameters)
+    horizon = check_num_steps(num_steps)
+
+    def build(**values: Any) -> optax.GradientTransformationExtraArgs:
+        return entry.build(horizon=horizon, **values)
+
+    values = {"learning_rate": entry.learning_rate} | entry.defaults | hyperparameters
+    steered = {n: values[n] for n in entry.controls if isinstance(values[n], float | int)}
+    fixed = {n: value for n, value in values.items() if n not in steered}
+    signature = inspect.Signature(
+        [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in steered]
     )
+    factory = functools.wraps(build)(lambda **given: build(**fixed, **given))
+    factory.__signature__ = signature  # type: ignore[attr-defined]
+    return optax.inject_hyperparams(factory)(**steered)
+
+
+def _match(group: Mapping[str, Any]) -> str:
+    pattern = group.get("match")
+    try:
+        re.compile(pattern)  # type: ignore[arg-type]
+    except (TypeError, re.error) as error:
+        raise ValueError(
+            f"groups.match: {pattern!r} is not allowed; it must be a regular expression ({error})"
+        ) from None
+    return str(pattern)
+
+
+def _group(group: Mapping[str, Any], horizon: int) -> optax.GradientTransformation:
+    fields = {key: value for key, value in group.items() if key != "match"}
+    return make(str(fields.pop("name", None)), horizon, **fields)

@@ -3,6 +3,7 @@
 import math
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import optax
 
@@ -33,7 +34,7 @@ def load(
     _check_learning_rate(learning_rate)
     name = DEFAULT_WEIGHTS if name_or_path is None else name_or_path
     if name in HAND_DESIGNED:
-        chosen = {} if learning_rate is None else {"learning_rate": learning_rate}
+        chosen: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
         return make(str(name), num_steps, **chosen)
     rule, theta, _ = read(locate(name, other_names=HAND_DESIGNED))
     return optax.with_extra_args_support(rule.opt(theta, num_steps, learning_rate=learning_rate))

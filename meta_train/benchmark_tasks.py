@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learned_opt.base import HandDesigned
+from learned_opt.hand.spec import HandDesigned
 from learned_opt.registry import HAND_DESIGNED
 from meta_train.horizons import Fixed
 from meta_train.unroll import Episodes, start, unroll

@@ -16,7 +16,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from learned_opt.base import HandDesigned, Horizon, LearnedOptimizer, Theta, eval_params
+from learned_opt.base import Horizon, LearnedOptimizer, Theta, eval_params
+from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
 from meta_train import stats

@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from learned_opt.base import Horizon, Params
 from learned_opt.columns import is_trained, refuse_complex, tame
+from learned_opt.hand.hyperparameters import Scalar
+from learned_opt.hand.spec import HandDesigned
 
 WARMUP_FRACTION = 0.03
 FINAL_SCALE = 0.02
@@ -45,7 +47,7 @@ def tensor_scale(param: ArrayLike) -> Float[Array, ""]:
 
 
 def relative_adam(
-    learning_rate: float | Array = 0.1, horizon: Horizon = 1, b1: float = 0.9
+    learning_rate: float | Array = 0.1, horizon: Horizon = 1, b1: Scalar = 0.9
 ) -> optax.GradientTransformation:
     """p <- p - learning_rate s(t) max(RMS(p), 0.05) m_hat / (sqrt(v_hat) + 1e-12).
 
@@ -89,3 +91,15 @@ def _own_gradient(gradient: ArrayLike, param: ArrayLike) -> Float[Array, "..."]:
     if not is_trained(param):
         return jnp.zeros(jnp.shape(param), jnp.float32)
     return tame(jnp.asarray(gradient, jnp.float32))
+
+
+ENTRIES = (
+    HandDesigned(
+        "relative_adam",
+        relative_adam,
+        0.1,
+        source="this package",
+        formula="u = s(t) max(RMS(p), 0.05) m_hat / (sqrt(v_hat) + 1e-12), b2 = 0.99",
+        needs=("params",),
+    ),
+)

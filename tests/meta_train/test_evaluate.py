@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt.base import EvalPoint, HandDesigned
+from learned_opt.base import EvalPoint
+from learned_opt.hand.spec import HandDesigned
 from learned_opt.registry import HAND_DESIGNED
 from meta_train import evaluate as module
 from meta_train.evaluate import Entry, Report, evaluate, selection_score, standard_baselines

@@ -1,0 +1,15 @@
+"""Bounds on the gradient: by value, by norm, by block."""
+
+import optax
+
+from learned_opt.hand.parts.base import Part
+
+PARTS = {
+    "clip": Part("gradient", lambda max_delta=1.0: optax.clip(max_delta), "every entry bounded"),
+    "clip_by_global_norm": Part(
+        "gradient", lambda max_norm=1.0: optax.clip_by_global_norm(max_norm), "norm of the tree"
+    ),
+    "clip_by_block_rms": Part(
+        "gradient", lambda threshold=1.0: optax.clip_by_block_rms(threshold), "RMS of each leaf"
+    ),
+}

@@ -1,0 +1,189 @@
+"""What every entry of the table of hand-designed optimizers promises."""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from learned_opt import HAND_DESIGNED, eval_params, inject, load, make
+from learned_opt.hand.spec import EXTRAS, HandDesigned
+
+EACH = pytest.mark.parametrize("entry", HAND_DESIGNED.values(), ids=list(HAND_DESIGNED))
+PARAMS = {
+    "scalar": jnp.float32(0.5),
+    "vector": jnp.linspace(-1.0, 1.0, 3),
+    "matrix": jnp.linspace(-1.0, 2.0, 12).reshape(4, 3),
+    "kernel": jnp.linspace(-2.0, 1.0, 24).reshape(2, 1, 3, 4),
+    "half": jnp.ones((2, 2), jnp.bfloat16),
+}
+
+
+def square(params: Any) -> jax.Array:
+    return 0.5 * sum(jnp.sum(jnp.square(p.astype(jnp.float32))) for p in jax.tree.leaves(params))
+
+
+def asked_for(gradients: Any) -> dict[str, Any]:
+    """Every argument an entry may need, and one that none knows."""
+    extra = {"value": jnp.float32(1.5), "obj_fn": square, "sampled_gradient": gradients}
+    assert {"params", *extra} == {*EXTRAS}
+    return extra | {"unknown": "extra"}
+
+
+def steps(tx, gradients: Any, params: Any = PARAMS):
+    """Three updates in a scan; gradients: leaves with a leading axis of three."""
+
+    def step(carry, gradient):
+        params, state = carry
+        updates, state = tx.update(gradient, state, params, **asked_for(gradient))
+        return (optax.apply_updates(params, updates), state), updates
+
+    return jax.lax.scan(step, (params, tx.init(params)), gradients)
+
+
+def gradients_like(params: Any, scale: float) -> Any:
+    def one(p):
+        values = jnp.cos(1.0 + jnp.arange(3 * p.size, dtype=jnp.float32))
+        return (scale * values).reshape(3, *p.shape).astype(p.dtype)
+
+    return jax.tree.map(one, params)
+
+
+def as_given(entry: HandDesigned) -> dict[str, jax.Array]:
+    """theta with every continuous hyperparameter at its default."""
+    names = [name for name in entry.controls if name != "learning_rate"]
+    chosen = {name: jnp.float32(entry.defaults[name]) for name in names}
+    return entry.init(jax.random.key(0)) | chosen
+
+
+def alike(x, y):
+    rtol = 2e-2 if x.dtype == jnp.bfloat16 else 1e-4
+    x, y = (np.asarray(value, np.float32) for value in (x, y))
+    np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-6)
+
+
+@EACH
+def test_steps_are_finite_the_same_however_built_and_traced_once(entry):
+    """By theta and vmapped over it, by make and by inject; with gradients, and with none."""
+    traces = []
+
+    @jax.jit
+    def run(thetas):
+        traces.append(1)
+        gradients, zeros = (gradients_like(PARAMS, scale) for scale in (1.0, 0.0))
+        several = jax.vmap(lambda theta: steps(entry.opt(theta, 10), gradients))(thetas)
+        made = steps(make(entry.name, 10), gradients)
+        injected = steps(inject(entry.name, 10), gradients)
+        return several, made, injected, steps(make(entry.name, 10), zeros)
+
+    thetas = jax.tree.map(lambda x: jnp.stack([x, 0.9 * x]), as_given(entry))
+    several, made, injected, still = run(thetas)
+    run(jax.tree.map(lambda x: 0.5 * x, thetas))
+    assert len(traces) == 1
+    for leaf in jax.tree.leaves((several, made, injected, still)):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            assert jnp.isfinite(leaf.astype(jnp.float32)).all()
+    ((moved, _), _) = made
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), moved) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), PARAMS
+    )
+    for other in (injected[0][0], jax.tree.map(lambda x: x[0], several[0][0])):
+        jax.tree.map(alike, other, moved)
+    assert not np.array_equal(moved["matrix"], PARAMS["matrix"])
+
+
+def parabola(p):
+    return jnp.sum(jnp.square(p["x"] - jnp.array([1.0, -1.0, 2.0])))
+
+
+def rosenbrock(p):
+    x = p["x"]
+    return 100.0 * jnp.square(x[1] - jnp.square(x[0])) + jnp.square(1.0 - x[0])
+
+
+def matrix_parabola(p):
+    target = jnp.array([[1.0, -2.0], [0.5, 3.0], [-1.0, 1.0]])
+    return jnp.sum(jnp.square(p["w"] - target))
+
+
+def network(p):
+    x = jnp.array([[-1.0, 0.5], [0.3, 1.0], [1.2, -0.7], [0.1, -0.2]])
+    hidden = jnp.tanh(x @ p["kernel"] + p["bias"])
+    return jnp.mean(jnp.square(hidden @ p["output"] - jnp.sin(2.0 * x[:, :1])))
+
+
+WEIGHTS = {
+    "kernel": jnp.cos(jnp.arange(8.0)).reshape(2, 4),
+    "bias": jnp.zeros(4),
+    "output": jnp.sin(jnp.arange(4.0)).reshape(4, 1),
+}
+TARGETS = {  # loss, start, the part of the first loss that must be reached
+    "parabola": (parabola, {"x": jnp.array([-1.0, 2.0, 0.3])}, 1e-2),
+    "rosenbrock": (rosenbrock, {"x": jnp.array([-0.5, 1.0])}, 1e-1),
+    "matrix_parabola": (matrix_parabola, {"w": jnp.full((3, 2), 0.2)}, 1e-2),
+    "network": (network, WEIGHTS, 2e-1),
+}
+LENGTH = 400
+
+
+@EACH
+def test_converges_on_the_four_targets(entry):
+    """At the best of seven rates around the default."""
+
+    def final(loss, start, rate):
+        tx = entry.build(rate, LENGTH)
+
+        def step(carry, _):
+            params, state = carry
+            value, gradient = jax.value_and_grad(loss)(params)
+            extra = asked_for(gradient) | {"value": value, "obj_fn": loss}
+            updates, state = tx.update(gradient, state, params, **extra)
+            return (optax.apply_updates(params, updates), state), None
+
+        (params, state), _ = jax.lax.scan(step, (start, tx.init(start)), length=LENGTH)
+        return loss(eval_params(state, params)) / loss(start)
+
+    @jax.jit
+    def best(rates):
+        runs = lambda loss, start: jax.vmap(lambda rate: final(loss, start, rate))(rates)
+        return {name: jnp.nanmin(runs(*target[:2])) for name, target in TARGETS.items()}
+
+    found = best(entry.learning_rate * 10.0 ** jnp.linspace(-1.0, 2.0, 7))
+    for name, (_, _, part) in TARGETS.items():
+        assert found[name] < part, name
+
+
+@EACH
+def test_entries_say_what_they_are(entry):
+    assert hash(entry) == hash(dataclasses.replace(entry))
+    assert entry.source and entry.formula
+    assert 0 <= entry.state_bytes() < 100
+    for name, range_ in entry.controls.items():
+        default = entry.learning_rate if name == "learning_rate" else entry.defaults[name]
+        assert range_.low < range_.high and range_.admits(default), name
+    json.dumps({name: entry.defaults[name] for name in entry.static})
+
+
+@EACH
+def test_arguments_that_are_missing_or_wrong_are_told(entry, unchecked):
+    tx = make(entry.name)
+    state = jax.eval_shape(tx.init, PARAMS)
+    given = asked_for(PARAMS) | {"params": PARAMS}
+    for name in entry.needs:
+        rest = {key: value for key, value in given.items() if key != name}
+        with pytest.raises(ValueError, match=f"{name}: {entry.name} needs"):
+            jax.eval_shape(lambda s, rest=rest: tx.update(PARAMS, s, **rest), state)
+    for length in (0, -3, 1.5, float("nan"), True, "10"):
+        with pytest.raises(ValueError, match=f"num_steps: {length} is not allowed"):
+            make(entry.name, num_steps=length)
+    for rate in (0.0, -0.1, float("nan"), float("inf"), True, "0.1"):
+        with pytest.raises(ValueError, match=f"learning_rate: {rate!r} is not allowed"):
+            load(entry.name, 10, learning_rate=rate)
+    with pytest.raises(ValueError, match="learning_rat: unknown.*did you mean learning_rate"):
+        make(entry.name, learning_rat=0.1)
+    with pytest.raises(ValueError, match="optimizer: unknown name"):
+        make(f"{entry.name}_x")
