@@ -259,7 +259,8 @@ class _Outcome(NamedTuple):
     test: np.ndarray
     seconds: np.ndarray  # [entry]
     lower_bound: np.ndarray  # [seed]
-    trials: dict[int, np.ndarray]  # entry -> [rate], mean final loss over seeds; inf: diverged
+    trials: dict[int, np.ndarray]  # entry -> [trial, seed, point], training loss
+    finals: dict[int, np.ndarray]  # entry -> [trial], mean over seeds; inf: diverged
 
 
 def _compile(
@@ -291,8 +292,7 @@ def _run_task(
     seeds: Array,
     steps: int,
 ) -> _Outcome:
-    train, test, seconds = ({} for _ in range(3))
-    trials: dict[int, np.ndarray] = {}
+    train, test, seconds, trials, finals = ({} for _ in range(5))
     bound = np.full(len(seeds), np.nan)
     for program, batch in zip(programs, batches, strict=True):
         began = time.perf_counter()
@@ -305,7 +305,7 @@ def _run_task(
             diverged = stats.find_diverged(losses, np.broadcast_to(bound, losses.shape[:-1]))
             final = np.where(diverged, np.inf, losses[..., -1]).mean(axis=-1)
             best = variants.start + int(np.argmin(final))
-            trials[number] = final
+            trials[number], finals[number] = losses, final
             train[number], test[number] = on_train[best], on_test[best]
             seconds[number] = took / steps / on_train[..., 0].size
     numbers = range(len(trials))
@@ -313,6 +313,7 @@ def _run_task(
         *(np.stack([found[number] for number in numbers]) for found in (train, test, seconds)),
         lower_bound=bound,
         trials=trials,
+        finals=finals,
     )
 
 
@@ -348,6 +349,7 @@ def evaluate(
     train = np.stack([outcome.train for outcome in outcomes], axis=1)
     bound = np.stack([outcome.lower_bound for outcome in outcomes])
     test = np.stack([outcome.test for outcome in outcomes], axis=1)
+    tuned = {entry.name: n for n, entry in enumerate(entries) if entry.learning_rates}
     return Report(
         suite=name,
         fingerprint=fingerprint,
@@ -361,19 +363,22 @@ def evaluate(
         diverged=stats.find_diverged(train, np.broadcast_to(bound, train.shape[:-1])),
         seconds_per_step=np.stack([outcome.seconds for outcome in outcomes], axis=1),
         grids={
-            entry.name: _grid(entry, [outcome.trials[number] for outcome in outcomes])
-            for number, entry in enumerate(entries)
-            if entry.learning_rates
+            name: _grid(entries[n], [outcome.finals[n] for outcome in outcomes])
+            for name, n in tuned.items()
         },
         settings={"steps": steps, "points": points},
         versions=_versions(),
+        trial_loss={
+            name: np.stack([outcome.trials[n] for outcome in outcomes], axis=1)
+            for name, n in tuned.items()
+        },
     )
 
 
 def _grid(entry: Entry, trials: Sequence[np.ndarray]) -> Grid:
     return Grid(
-        learning_rates=entry.learning_rates,
-        chosen=tuple(entry.learning_rates[int(np.argmin(finals))] for finals in trials),
+        trials=tuple({"learning_rate": rate} for rate in entry.learning_rates),
+        chosen=tuple(int(np.argmin(finals)) for finals in trials),
         final_loss=tuple(
             tuple(float(final) if np.isfinite(final) else None for final in finals)
             for finals in trials

@@ -2,6 +2,7 @@
 
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -195,9 +196,7 @@ def _verdict_section(report: Report) -> str:
             )
         )
     tuned = report.grids.get(report.optimizers[report.yardstick])
-    grid = (
-        f", the best of {len(tuned.learning_rates)} learning rates for each task" if tuned else ""
-    )
+    grid = f", the best of {len(tuned.trials)} trials for each task" if tuned else ""
     return (
         page.table(heads, rows, marked=report.yardstick)
         + (f"<p>{escape(left_out)}</p>" if (left_out := _left_out(report)) else "")
@@ -307,20 +306,28 @@ def _grids(report: Report) -> str:
     if not report.grids:
         return "<p>None: every optimizer ran with one setting for all tasks.</p>"
     parts = [
-        "<p>Mean final training loss for each learning rate; the one taken is bold. The choice is "
+        "<p>Mean final training loss of each trial; the one taken is bold. The choice is "
         "made on the seeds that are reported, which favours these baselines a little.</p>"
     ]
     for name, grid in report.grids.items():
         rows = []
         for task, chosen, finals in zip(report.tasks, grid.chosen, grid.final_loss, strict=True):
             cells = [
-                Cell("diverged" if final is None else number(final), css="best" * (rate == chosen))
-                for rate, final in zip(grid.learning_rates, finals, strict=True)
+                Cell("diverged" if final is None else number(final), css="best" * (n == chosen))
+                for n, final in enumerate(finals)
             ]
             rows.append((escape(task), *cells))
-        heads = (escape(name), *(f"{rate:g}" for rate in grid.learning_rates))
+        heads = (escape(name), *(_trial(trial) for trial in grid.trials))
         parts.append(page.table(heads, rows))
     return "\n".join(parts)
+
+
+def _trial(hyperparameters: dict[str, Any]) -> str:
+    """What a trial set; a lone learning rate needs no name."""
+    texts = {k: f"{v:.3g}" if isinstance(v, float) else str(v) for k, v in hyperparameters.items()}
+    if list(texts) == ["learning_rate"]:
+        return texts["learning_rate"]
+    return "<br>".join(f"{escape(name)} {escape(text)}" for name, text in texts.items())
 
 
 def _times_table(report: Report) -> str:

@@ -1,7 +1,8 @@
 """The outcome of an evaluation, and how it is kept: results.parquet and results.json."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from meta_train import stats
 
 YARDSTICK = "adam (tuned)"
 METADATA = b"learned_opt.report"
+RESULTS, TRIALS = "results.parquet", "trials.parquet"
 COLUMNS = ("optimizer", "task", "seed", "step", "train_loss", "test_loss")
 
 
@@ -21,11 +23,11 @@ class ResultsError(Exception):
 
 @dataclass(frozen=True)
 class Grid:
-    """What a tuned entry tried: the rate of each task is the one with the least final loss."""
+    """What a tuned entry tried: each task got the trial with the least final training loss."""
 
-    learning_rates: tuple[float, ...]
-    chosen: tuple[float, ...]  # per task
-    final_loss: tuple[tuple[float | None, ...], ...]  # [task][rate], mean of seeds; None: diverged
+    trials: tuple[dict[str, Any], ...]  # the hyperparameters of each, in the order of the search
+    chosen: tuple[int, ...]  # per task, number of the trial
+    final_loss: tuple[tuple[float | None, ...], ...]  # [task][trial], mean of seeds; None: diverged
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,8 @@ class Report:
     grids: dict[str, Grid]  # by name of the tuned entry
     settings: dict[str, Any]
     versions: dict[str, str]
+    # By name of the tuned entry: [trial, task, seed, point] training loss of all that was tried.
+    trial_loss: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def yardstick(self) -> int:
@@ -80,17 +84,23 @@ class Report:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Writes results.parquet (all curves) and results.json (scores, for people and scripts)."""
+        """Writes the curves and the scores.
+
+        results.parquet: all curves of the table; trials.parquet: those of all that tuned entries
+        tried; results.json: scores, for people and scripts.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _write_parquet(self, folder / "results.parquet")
+        _write_parquet(self, folder / RESULTS)
+        _write_trials(self, folder / TRIALS)
         text = json.dumps(_finite(_scored(self)), indent=1, allow_nan=False)
         (folder / "results.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> "Report":
-        """Reads results.parquet back. Raises ResultsError where that is not possible."""
-        return _read_parquet(Path(folder) / "results.parquet")
+        """Reads a folder back. Raises ResultsError where that is not possible."""
+        report = _read_parquet(Path(folder) / RESULTS)
+        return replace(report, trial_loss=_read_trials(report, Path(folder) / TRIALS))
 
 
 def _finite(value: Any) -> Any:
@@ -107,7 +117,7 @@ def _finite(value: Any) -> Any:
 def _about(report: Report) -> dict[str, Any]:
     """Everything but the curves."""
     about = {f.name: getattr(report, f.name) for f in fields(report)}
-    del about["train_loss"], about["test_loss"]
+    del about["train_loss"], about["test_loss"], about["trial_loss"]
     about["grids"] = {name: asdict(grid) for name, grid in report.grids.items()}
     return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in about.items()}
 
@@ -128,20 +138,80 @@ def _scored(report: Report) -> dict[str, Any]:
     }
 
 
+def _columns(axes: dict[str, Sequence[Any]]) -> dict[str, Any]:
+    """One column for each axis of an array, one row for each of its elements."""
+    import pyarrow as pa
+
+    index = np.meshgrid(*(np.arange(len(axis)) for axis in axes.values()), indexing="ij")
+    return {
+        name: pa.array(np.asarray(axis)[numbers.ravel()])
+        for (name, axis), numbers in zip(axes.items(), index, strict=True)
+    }
+
+
 def _write_parquet(report: Report, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     axes = (report.optimizers, report.tasks, report.seeds, report.eval_steps)
-    grids = np.meshgrid(*(np.arange(len(axis)) for axis in axes), indexing="ij")
-    columns: dict[str, Any] = {
-        name: pa.array(np.asarray(axis)[index.ravel()])
-        for name, axis, index in zip(COLUMNS, axes, grids, strict=False)
-    }
+    columns = _columns(dict(zip(COLUMNS, axes, strict=False)))
     columns["train_loss"] = pa.array(report.train_loss.ravel())
     columns["test_loss"] = pa.array(report.test_loss.ravel())
     metadata = json.dumps(_finite(_about(report)), allow_nan=False).encode()
     pq.write_table(pa.table(columns).replace_schema_metadata({METADATA: metadata}), path)
+
+
+def _write_trials(report: Report, path: Path) -> None:
+    """One row for each tuned entry, trial, task, seed and step; no file where there are none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not report.trial_loss:
+        path.unlink(missing_ok=True)
+        return
+    parts = []
+    for name, losses in report.trial_loss.items():
+        axes = (range(len(losses)), report.tasks, report.seeds, report.eval_steps)
+        columns = _columns(dict(zip(("trial", *COLUMNS[1:4]), axes, strict=True)))
+        parts.append(pa.table({"optimizer": pa.array([name] * losses.size)} | columns))
+        parts[-1] = parts[-1].append_column("train_loss", pa.array(losses.ravel()))
+    pq.write_table(pa.concat_tables(parts), path)
+
+
+def _read_trials(report: Report, path: Path) -> dict[str, np.ndarray]:
+    """The curves of all trials; none where the file is missing, as in results of older versions."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return {}
+    shape = (len(report.tasks), len(report.seeds), len(report.eval_steps))
+    try:
+        table = pq.read_table(path)
+        names, losses = (table[c].to_numpy() for c in ("optimizer", "train_loss"))
+        return {
+            name: losses[names == name].reshape(len(report.grids[name].trials), *shape)
+            for name in dict.fromkeys(names)
+        }
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise ResultsError(
+            f"{path}: does not belong to {RESULTS}, or damaged ({error}); evaluate again"
+        ) from error
+
+
+def _grid(saved: dict[str, Any]) -> Grid:
+    """As it was saved, by this version or by one that knew grids of learning rates only."""
+    if "learning_rates" in saved:
+        rates = saved["learning_rates"]
+        saved = saved | {
+            "trials": [{"learning_rate": rate} for rate in rates],
+            "chosen": [rates.index(rate) for rate in saved["chosen"]],
+        }
+    return Grid(
+        trials=tuple(saved["trials"]),
+        chosen=tuple(saved["chosen"]),
+        final_loss=tuple(tuple(row) for row in saved["final_loss"]),
+    )
 
 
 def _read_parquet(path: Path) -> Report:
@@ -159,14 +229,7 @@ def _read_parquet(path: Path) -> Report:
             about[array] = np.asarray(about[array], dtype)
         for axis in ("optimizers", "tasks", "seeds", "eval_steps"):
             about[axis] = tuple(about[axis])
-        about["grids"] = {
-            name: Grid(
-                learning_rates=tuple(grid["learning_rates"]),
-                chosen=tuple(grid["chosen"]),
-                final_loss=tuple(tuple(row) for row in grid["final_loss"]),
-            )
-            for name, grid in about["grids"].items()
-        }
+        about["grids"] = {name: _grid(saved) for name, saved in about["grids"].items()}
         train, test = (table[name].to_numpy().reshape(shape) for name in COLUMNS[-2:])
         return Report(**about, train_loss=train, test_loss=test)
     except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as error:

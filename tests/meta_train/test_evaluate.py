@@ -137,18 +137,21 @@ def test_a_curve_equals_plain_optax_without_noise():
 def test_an_untuned_entry_equals_its_rate_in_the_grid(report):
     """Both come from one program, and 1e-3 is a rate of the grid."""
     grid = report.grids["adam (tuned)"]
-    at = grid.learning_rates.index(1e-3)
+    at = grid.trials.index({"learning_rate": 1e-3})
     for task in range(2):
         final = report.train_loss[3, task, :, -1].mean()
         assert grid.final_loss[task][at] == pytest.approx(final, rel=1e-6)
+        tried = report.trial_loss["adam (tuned)"][at, task]
+        np.testing.assert_allclose(tried, report.train_loss[3, task], rtol=1e-6)
 
 
 def test_the_grid_takes_the_best_rate_for_each_task(report):
     grid = report.grids["adam (tuned)"]
-    assert len(grid.learning_rates) == 7
-    assert grid.learning_rates[0] == 1e-4 and grid.learning_rates[-1] == 1e-1
+    rates = [trial["learning_rate"] for trial in grid.trials]
+    assert len(rates) == 7
+    assert rates[0] == 1e-4 and rates[-1] == 1e-1
     for task, finals in enumerate(grid.final_loss):
-        assert grid.chosen[task] == grid.learning_rates[int(np.argmin(finals))]
+        assert grid.chosen[task] == int(np.argmin(finals))
         assert report.train_loss[2, task, :, -1].mean() == pytest.approx(min(finals))
 
 
@@ -164,7 +167,7 @@ def test_diverged_runs_are_kept_and_counted(report):
 def test_a_grid_never_picks_a_rate_that_diverges():
     entry = Entry("rates", Rate(), RULE.theta, learning_rates=(1e4, 0.5))
     report = evaluate([entry], [Bowl()], seeds=2, steps=20)
-    assert report.grids["rates"].chosen == (0.5,)
+    assert report.grids["rates"].chosen == (1,)
     assert report.grids["rates"].final_loss[0][0] is None
     assert not report.diverged.any()
 
@@ -199,9 +202,43 @@ def test_save_and_load(report, tmp_path):
     assert loaded.grids == report.grids
     assert loaded.verdicts == report.verdicts
     assert loaded.settings == report.settings and loaded.versions == report.versions
+    assert list(loaded.trial_loss) == ["adam (tuned)"]
+    np.testing.assert_array_equal(
+        loaded.trial_loss["adam (tuned)"], report.trial_loss["adam (tuned)"]
+    )
     loaded.save(tmp_path / "again")
-    for name in ("results.json", "results.parquet"):
+    for name in ("results.json", "results.parquet", "trials.parquet"):
         assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_results_of_the_first_version_are_read(report, tmp_path):
+    """They knew grids of rates only, named the chosen rate, and had no trials.parquet."""
+    import json
+
+    import pyarrow.parquet as pq
+
+    report.save(tmp_path)
+    (tmp_path / "trials.parquet").unlink()
+    table = pq.read_table(tmp_path / "results.parquet")
+    about = json.loads(table.schema.metadata[b"learned_opt.report"])
+    for grid in about["grids"].values():
+        grid["learning_rates"] = [trial["learning_rate"] for trial in grid.pop("trials")]
+        grid["chosen"] = [grid["learning_rates"][number] for number in grid["chosen"]]
+    old = table.replace_schema_metadata({b"learned_opt.report": json.dumps(about).encode()})
+    pq.write_table(old, tmp_path / "results.parquet")
+    loaded = Report.load(tmp_path)
+    assert loaded.grids == report.grids and loaded.trial_loss == {}
+    assert loaded.verdicts == report.verdicts
+
+
+def test_trials_of_other_results_are_refused(report, tmp_path):
+    report.save(tmp_path)
+    alone = evaluate([RULE], [Bowl()], seeds=1, steps=40, points=8)
+    alone.save(tmp_path / "alone")
+    assert not (tmp_path / "alone" / "trials.parquet").exists()
+    (tmp_path / "trials.parquet").rename(tmp_path / "alone" / "trials.parquet")
+    with pytest.raises(ResultsError, match="trials.parquet"):
+        Report.load(tmp_path / "alone")
 
 
 def test_json_is_strict_and_names_the_yardstick(report, tmp_path):

@@ -20,7 +20,9 @@ def make_report(optimizers=("rule <b>", "wild", "adam (tuned)"), grids=True, **c
     train[1, 0, 1, 4:] = np.nan
     train = train[: len(optimizers)]
     bound = np.array([[0.0, 0.0], [-5.0, -5.0]])
-    tuned = Grid((1e-3, 1e-2), (1e-3, 1e-2), ((1.0, None), (0.5, 0.25)))
+    tuned = Grid(
+        ({"learning_rate": 1e-3}, {"learning_rate": 1e-2}), (0, 1), ((1.0, None), (0.5, 0.25))
+    )
     given = dict(
         suite="two & more",
         fingerprint="",
