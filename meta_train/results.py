@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 
 from meta_train import stats
+from meta_train.scores.against import Scores, score
+from meta_train.scores.budgets import Budget, budgets, per_task, trial_ratios
+from meta_train.scores.paired import Comparison, compare
+from meta_train.scores.verdicts import Verdict, ranking, verdicts
 
 YARDSTICK = "adam (tuned)"
 METADATA = b"learned_opt.report"
@@ -63,25 +67,50 @@ class Report:
         return len(self.optimizers) - 1
 
     @cached_property
-    def scores(self) -> stats.Scores:
+    def scores(self) -> Scores:
         """Of the training loss."""
-        return stats.score(
+        return score(
             self.train_loss,
             self.lower_bound,
             self.diverged,
             np.asarray(self.eval_steps),
             self.yardstick,
+            self.trial_loss.get(self.optimizers[self.yardstick]),
         )
 
     @cached_property
-    def verdicts(self) -> tuple[stats.Verdict, ...]:
+    def verdicts(self) -> tuple[Verdict, ...]:
         """One for each optimizer, on the training loss."""
-        return tuple(
-            stats.verdict(
-                self.scores, self.diverged, self.seconds_per_step, optimizer, self.yardstick
-            )
-            for optimizer in range(len(self.optimizers))
+        return verdicts(self.scores, self.diverged, self.seconds_per_step, self.yardstick)
+
+    @property
+    def ranking(self) -> list[int]:
+        """Numbers of the optimizers, best first; one that diverges is last, not left out."""
+        return ranking(self.verdicts)
+
+    def compare(self, optimizer: int, other: int) -> Comparison:
+        """Two optimizers by number, paired by task and seed, on the final training loss."""
+        return compare(
+            *(self.scores.final[optimizer], self.diverged[optimizer]),
+            *(self.scores.final[other], self.diverged[other]),
         )
+
+    @cached_property
+    def budgets(self) -> tuple[Budget, ...]:
+        """Tuned entries by number of trials, and the others with the one setting they have."""
+        reference = self.scores.final[self.yardstick]
+        found = []
+        for number in self.ranking:
+            name = self.optimizers[number]
+            known = name in self.trial_loss
+            trials = self.trial_loss[name] if known else self.train_loss[number][None]
+            ratios = trial_ratios(trials, self.lower_bound, reference)
+            if name in self.grids and not known:  # of an older version: only the best is there
+                ratio = ratios[0, np.isfinite(ratios[0])]
+                found.append(Budget(per_task(name, len(self.grids[name].trials)), ratio))
+            else:
+                found += budgets(name, ratios)
+        return tuple(found)
 
     def save(self, folder: str | Path) -> None:
         """Writes the curves and the scores.
@@ -131,10 +160,24 @@ def _scored(report: Report) -> dict[str, Any]:
             name: verdict._asdict()
             for name, verdict in zip(report.optimizers, report.verdicts, strict=True)
         },
+        "ranking": [report.optimizers[number] for number in report.ranking],
+        "comparisons": {
+            name: {
+                other: report.compare(one, two)._asdict()
+                for two, other in enumerate(report.optimizers)
+                if two != one
+            }
+            for one, name in enumerate(report.optimizers)
+        },
+        "budgets": {budget.name: budget.ratio.tolist() for budget in report.budgets},
         "final_train_loss": report.train_loss[..., -1].tolist(),
         "final_test_loss": report.test_loss[..., -1].tolist(),
+        "best_train_loss": stats.best(report.train_loss).tolist(),
+        "best_test_loss": stats.best(report.test_loss).tolist(),
         "final_loss_ratio": scores.ratio.tolist(),
         "speedup": scores.speedup.tolist(),
+        "steps_to_target": scores.steps.tolist(),
+        "envelope_speedup": scores.envelope_speedup.tolist(),
     }
 
 

@@ -1,7 +1,7 @@
-"""What learning curves say: final losses and time to target against a yardstick, with intervals."""
+"""What learning curves say: loss above a bound, divergence, time to reach; means and intervals."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.stats import trim_mean
@@ -16,6 +16,7 @@ FLOOR = 1e-7
 EXPLOSION = 10.0
 
 Curves = np.ndarray  # [..., point]
+Over = Literal["tasks", "seeds"]
 
 
 class Interval(NamedTuple):
@@ -23,31 +24,6 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-
-
-class Scores(NamedTuple):
-    """Every run against the yardstick's run on the same task with the same seed.
-
-    Where the yardstick's run diverged there is nothing to reach: ratio and speedup are NaN.
-    """
-
-    # [optimizer, task, seed] final loss over the yardstick's; NaN: undefined. A diverged run counts
-    # with the limit it crossed.
-    ratio: np.ndarray
-    # [optimizer, task, seed] steps / steps to the yardstick's final; 0: never; NaN: undefined
-    speedup: np.ndarray
-
-
-class Verdict(NamedTuple):
-    """How one optimizer does over a suite."""
-
-    ratio: float  # median over tasks of the geometric mean over seeds; NaN where none is defined
-    speedup: float  # interquartile mean over tasks and seeds
-    speedup_interval: Interval  # resampling tasks, and seeds within each
-    reached: int  # tasks where at least half of the seeds reached the yardstick's final loss
-    undefined: int  # runs left out of all the above, because the yardstick's diverged
-    diverged: int  # runs
-    cost: float  # median over tasks of seconds per step, over the yardstick's
 
 
 def smooth(curves: Curves) -> Curves:
@@ -106,39 +82,30 @@ def steps_to_reach(curves: Curves, eval_steps: np.ndarray, target: np.ndarray) -
     return np.where(below.any(axis=-1), np.maximum(step, 1.0), np.inf)
 
 
-def score(
-    curves: Curves,
-    bound: np.ndarray,
-    diverged: np.ndarray,
-    eval_steps: np.ndarray,
-    yardstick: int,
-) -> Scores:
-    """Scores of all runs against those of optimizer number `yardstick`, paired by task and seed.
+def best(curves: Curves) -> np.ndarray:
+    """The lowest finite loss along each run, NaN where there is none: [...] of [..., point]."""
+    lowest = np.where(np.isfinite(curves), curves, np.inf).min(axis=-1)
+    return np.where(np.isfinite(lowest), lowest, np.nan)
 
-    curves: [optimizer, task, seed, point]; bound: [task, seed], NaN where a task declares none;
-    diverged: [optimizer, task, seed]; eval_steps: [point]. Curves of bounded tasks are smoothed and
-    interpolated as logarithms of the loss above the bound, others as they are. The ratio of an
-    unbounded task is defined only where both losses are positive. Nothing is defined where the
-    yardstick diverged.
+
+def heights(curves: Curves, bound: np.ndarray, diverged: np.ndarray) -> Curves:
+    """The excess of every run; a diverged run stays at its limit, so that formulas score it badly.
+
+    curves: [..., point]; bound and diverged: [...].
     """
-    bound = np.broadcast_to(bound, curves.shape[:-1])
     limit = divergence_limit(curves[..., 0], bound)
-    # A diverged run stays at its limit, so that every later formula scores it, and badly.
-    curves = np.where(diverged[..., None], limit[..., None], curves)
-    height = excess(curves, bound)
+    return excess(np.where(diverged[..., None], limit[..., None], curves), bound)
+
+
+def scored_curves(height: Curves, bound: np.ndarray) -> Curves:
+    """What times are read from: smoothed heights, as logarithms where there is a bound."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = height[..., -1] / height[yardstick, ..., -1]
-        positive = (height[..., -1] > 0) & (height[yardstick, ..., -1] > 0)
-        smoothed = smooth(np.where(np.isnan(bound)[..., None], height, np.log(height)))
-    target = smoothed[yardstick, ..., -1]
-    target = target + TIE * np.where(np.isnan(bound[yardstick]), np.abs(target), 1.0)
-    target = np.broadcast_to(target, smoothed.shape[:-1])
-    steps = steps_to_reach(smoothed, eval_steps, target)
-    defined = ~diverged[yardstick]
-    return Scores(
-        ratio=np.where(positive & defined, ratio, np.nan),
-        speedup=np.where(defined, np.where(diverged, 0.0, eval_steps[-1] / steps), np.nan),
-    )
+        return smooth(np.where(np.isnan(bound)[..., None], height, np.log(height)))
+
+
+def as_target(level: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """A level of scored_curves, raised by what counts as a tie."""
+    return level + TIE * np.where(np.isnan(bound), np.abs(level), 1.0)
 
 
 def iqm(values: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -154,51 +121,49 @@ def geometric_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.asarray(np.exp(logs.sum(axis) / counted.sum(axis)))
 
 
-def bootstrap(
-    values: np.ndarray,
-    statistic: Callable[..., np.ndarray] = iqm,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """95% percentile interval of `statistic`, for claims about new tasks and new seeds.
+def optimality_gap(values: np.ndarray, axis: int = 0, goal: float = 1.0) -> np.ndarray:
+    """Mean shortfall from the goal, along an axis; nothing above the goal makes up for it."""
+    return np.asarray(np.maximum(0.0, goal - values).mean(axis=axis))
 
-    values: [task, seed], NaN where undefined. The unit is the task: tasks are drawn with
-    replacement, and within each drawn task its defined seeds. statistic takes [resample, run] and
-    `axis`. Both ends are NaN where nothing is defined.
+
+def redraw(
+    values: np.ndarray, over: Over = "tasks", resamples: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """Bootstrap samples [resample, run] of values [task, seed], NaN where undefined.
+
+    over "tasks", for claims about new tasks: tasks are drawn with replacement, and within each
+    drawn task its defined seeds. Over "seeds", for claims about these tasks only (stratified): all
+    tasks stay, and within each its seeds are drawn.
     """
     values = np.sort(values[~np.isnan(values).all(axis=1)], axis=1)  # NaN comes last
     tasks, seeds = values.shape
     if not tasks:
-        return Interval(float("nan"), float("nan"))
+        return np.zeros((resamples, 0))
     defined = (~np.isnan(values)).sum(axis=1)
     rng = np.random.default_rng(seed)
-    task = rng.integers(tasks, size=(resamples, tasks, 1))
+    shape = (resamples, tasks, 1)
+    kept = np.broadcast_to(np.arange(tasks)[:, None], shape)
+    task = rng.integers(tasks, size=shape) if over == "tasks" else kept
     drawn = values[task, rng.integers(defined[task], size=(resamples, tasks, seeds))]
-    replicates = statistic(drawn.reshape(resamples, -1), axis=1)
-    low, high = np.percentile(replicates, [2.5, 97.5])
-    return Interval(float(low), float(high))
+    return drawn.reshape(resamples, -1)
 
 
-def verdict(
-    scores: Scores, diverged: np.ndarray, seconds: np.ndarray, optimizer: int, yardstick: int
-) -> Verdict:
-    """Sums up optimizer number `optimizer`.
+def bootstrap(
+    values: np.ndarray,
+    statistic: Callable[..., np.ndarray] = iqm,
+    over: Over = "tasks",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """95% percentile interval of `statistic` over `redraw`.
 
-    diverged: [optimizer, task, seed]; seconds: [optimizer, task], per step.
+    statistic takes [resample, run] and `axis`. Both ends are NaN where nothing is defined.
     """
-    speedup = scores.speedup[optimizer]
-    defined = ~np.isnan(speedup)
-    reached = (speedup > 0).sum(axis=1) >= np.maximum(defined.sum(axis=1) / 2, 1)
-    ratio = geometric_mean(scores.ratio[optimizer])
-    return Verdict(
-        ratio=float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else float("nan"),
-        speedup=float(iqm(speedup[defined])) if defined.any() else float("nan"),
-        speedup_interval=bootstrap(speedup),
-        reached=int(reached.sum()),
-        undefined=int((~defined).sum()),
-        diverged=int(diverged[optimizer].sum()),
-        cost=float(np.median(seconds[optimizer] / seconds[yardstick])),
-    )
+    drawn = redraw(values, over, resamples, seed)
+    if not drawn.size:
+        return Interval(float("nan"), float("nan"))
+    low, high = np.percentile(statistic(drawn, axis=1), [2.5, 97.5])
+    return Interval(float(low), float(high))
 
 
 def log_progress(initial: np.ndarray, final: np.ndarray, bound: np.ndarray) -> np.ndarray:
