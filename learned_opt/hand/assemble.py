@@ -30,11 +30,12 @@ class Direction:
     """An optimizer made of a direction: descent along it, with whatever parts are asked for.
 
     transform: (**hyperparameters) -> transformation that gives u, with the sign of the gradient.
-    weight_decay: the default, of the decoupled kind.
+    weight_decay: the default. decay: the kind of a weight decay given as a number.
     """
 
     transform: Transform
     weight_decay: float = 0.0
+    decay: str = "decoupled"
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -51,7 +52,7 @@ class Direction:
         **hyperparameters: Any,
     ) -> optax.GradientTransformation:
         decay = self.weight_decay if weight_decay is None else weight_decay
-        chosen = [*_decay(decay), *map(_part, parts)]
+        chosen = [*_decay(decay, self.decay), *map(_part, parts)]
         direction = _wrap(chosen, "direction", self.transform(**hyperparameters))
         rate = _scale_by_rate(learning_rate, schedules.parse(schedule, horizon))
         inner = optax.chain(
@@ -125,16 +126,16 @@ def _part(given: Named) -> _Used:
     return _Used(str(name), part, fields)
 
 
-def _decay(given: Any) -> list[_Used]:
+def _decay(given: Any, usual: str) -> list[_Used]:
     """The part that a weight decay stands for: a number, or a mapping with `kind` and `value`."""
     if isinstance(given, Mapping):
         fields = dict(given)
-        kind = fields.pop("kind", "decoupled")
+        kind = fields.pop("kind", usual)
         check_name("weight_decay.kind", kind, DECAYS)
         return [_part({"name": kind} | fields)]
     if isinstance(given, int | float) and given == 0:
         return []
-    return [_part({"name": "decoupled", "value": given})]
+    return [_part({"name": usual, "value": given})]
 
 
 def _plain(chosen: Sequence[_Used], place: Place) -> list[optax.GradientTransformation]:

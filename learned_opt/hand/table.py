@@ -1,8 +1,31 @@
 """Every hand-designed optimizer by name."""
 
-from learned_opt.hand import optax_rules, relative_adam
+from learned_opt.hand import (
+    adagl,
+    adam_atan2,
+    adamomentum,
+    adan,
+    diffgrad,
+    nadam_dozat,
+    nsgda,
+    optax_rules,
+    relative_adam,
+    sadam,
+)
 from learned_opt.hand.spec import HandDesigned
 
+MODULES = (
+    optax_rules,
+    adam_atan2,
+    adan,
+    adagl,
+    adamomentum,
+    diffgrad,
+    nadam_dozat,
+    nsgda,
+    sadam,
+    relative_adam,
+)
 HAND_DESIGNED: dict[str, HandDesigned] = {
-    entry.name: entry for module in (optax_rules, relative_adam) for entry in module.ENTRIES
+    entry.name: entry for module in MODULES for entry in module.ENTRIES
 }
