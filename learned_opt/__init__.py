@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from learned_opt import loss_side as loss_side
 from learned_opt.base import (
     EvalPoint as EvalPoint,
     LearnedOptimizer as LearnedOptimizer,
@@ -10,6 +11,7 @@ from learned_opt.base import (
 from learned_opt.hand.spec import HandDesigned as HandDesigned
 from learned_opt.io import card as card, read as read, write as write
 from learned_opt.locate import WeightsError as WeightsError, packaged as packaged
+from learned_opt.monitoring.record import record as record, records as records
 from learned_opt.registry import (
     HAND_DESIGNED as HAND_DESIGNED,
     LEARNED as LEARNED,

@@ -53,12 +53,10 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "README.md", ROOT / "docs" / "use.md"], ids=lambda p: p.name
-)
-def test_code_in_documents_runs(path):
+@pytest.mark.parametrize("name", ["README.md", "docs/use.md", "docs/monitoring.md"])
+def test_code_in_documents_runs(name):
     names: dict = {}
-    for block in blocks(path, "python"):
+    for block in blocks(ROOT / name, "python"):
         exec(block, names)
     final = learned_opt.eval_params(names["state"], names["params"])
     assert names["loss_fn"](final) < 0.1 * names["loss_fn"]({k: 0 * v for k, v in final.items()})

@@ -1,0 +1,1 @@
+"""What gradients, updates and parameters look like while a network is trained."""
