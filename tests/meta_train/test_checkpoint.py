@@ -223,7 +223,9 @@ for step in range(100_000):
 
 
 @pytest.mark.parametrize(
-    "rounds", [1, pytest.param(8, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])], ids=["once", "often"]
+    "rounds",
+    [1, pytest.param(8, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])],
+    ids=["once", "often"],
 )
 def test_a_process_killed_while_saving_leaves_a_whole_checkpoint(tmp_path, rounds):
     folder = tmp_path / "c"
