@@ -2,6 +2,7 @@
 
 from learned_opt.hand import (
     adagl,
+    adalo,
     adam_atan2,
     adamomentum,
     adan,
@@ -19,6 +20,7 @@ MODULES = (
     adam_atan2,
     adan,
     adagl,
+    adalo,
     adamomentum,
     diffgrad,
     nadam_dozat,
