@@ -11,7 +11,6 @@ from learned_opt.hand.assemble import Direction
 from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
 from learned_opt.hand.parts.gl_fractional import (
     SOURCE,
-    GLFractionalState,
     gl_fractional,
     latest,
 )
@@ -19,8 +18,8 @@ from learned_opt.hand.spec import HandDesigned
 
 
 class AdaGLState(NamedTuple):
-    past: GLFractionalState
-    adam: Any
+    past: Any  # GLFractionalState
+    adam: Any  # of scale_by_adam
 
 
 def scale_by_adagl(

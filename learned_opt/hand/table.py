@@ -6,12 +6,15 @@ from learned_opt.hand import (
     adam_atan2,
     adamomentum,
     adan,
+    adaptive_memory,
     diffgrad,
+    mars,
     nadam_dozat,
     nsgda,
     optax_rules,
     relative_adam,
     sadam,
+    sophia,
 )
 from learned_opt.hand.spec import HandDesigned
 
@@ -26,6 +29,9 @@ MODULES = (
     nadam_dozat,
     nsgda,
     sadam,
+    adaptive_memory,
+    mars,
+    sophia,
     relative_adam,
 )
 HAND_DESIGNED: dict[str, HandDesigned] = {
