@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -11,6 +10,7 @@ import optax
 
 from learned_opt.base import DEFAULT_NUM_STEPS
 from learned_opt.hand.groups import grouped
+from learned_opt.hand.paths import check_pattern
 from learned_opt.hand.table import HAND_DESIGNED
 from learned_opt.hierarchical_rnn import HierarchicalRNN
 from learned_opt.naming import check_name
@@ -55,7 +55,7 @@ def make(
     horizon = check_num_steps(num_steps)
     hyperparameters = {"learning_rate": entry.learning_rate} | hyperparameters
     rest = entry.build(horizon=horizon, **hyperparameters)
-    return grouped(rest, [(_match(g), _group(g, horizon)) for g in groups]) if groups else rest
+    return grouped(rest, [_group(g, horizon) for g in groups]) if groups else rest
 
 
 def inject(
@@ -84,17 +84,7 @@ def inject(
     return optax.inject_hyperparams(factory)(**steered)
 
 
-def _match(group: Mapping[str, Any]) -> str:
-    pattern = group.get("match")
-    try:
-        re.compile(pattern)  # type: ignore[arg-type]
-    except (TypeError, re.error) as error:
-        raise ValueError(
-            f"groups.match: {pattern!r} is not allowed; it must be a regular expression ({error})"
-        ) from None
-    return str(pattern)
-
-
-def _group(group: Mapping[str, Any], horizon: int) -> optax.GradientTransformation:
-    fields = {key: value for key, value in group.items() if key != "match"}
-    return make(str(fields.pop("name", None)), horizon, **fields)
+def _group(group: Mapping[str, Any], horizon: int) -> tuple[str, optax.GradientTransformation]:
+    fields = dict(group)
+    pattern = check_pattern("groups.match", fields.pop("match", None))
+    return pattern, make(str(fields.pop("name", None)), horizon, **fields)

@@ -1,6 +1,9 @@
 """How an optimizer is put together: a direction, the parts around it, the rate; in one order.
 
-outermost (outside (gradient parts, direction parts (direction), step parts, rate, update parts))
+outermost (outside (gradient parts, direction parts (direction), step parts, rate, update parts)).
+Parts of one place keep the order they are named in; of wrappers, the first named is the innermost.
+A weight decay is a part too: the last of its place, but before the other step parts, so that a
+trust ratio measures the step with its decay, as in LARS and LAMB.
 """
 
 import inspect
@@ -15,9 +18,11 @@ from jaxtyping import Array, Int
 
 from learned_opt.base import Horizon, Params
 from learned_opt.hand import schedules
-from learned_opt.hand.parts.base import Part, Place
+from learned_opt.hand.hyperparameters import check_hyperparameters
+from learned_opt.hand.parts.base import FIELDS, Part, Place
 from learned_opt.hand.parts.registry import DECAYS, PARTS
-from learned_opt.naming import check_name, nearest
+from learned_opt.hand.spec import check_given
+from learned_opt.naming import check_name
 
 Named = str | Mapping[str, Any]  # a name, or a mapping with it under `name` and fields beside
 Transform = Callable[..., optax.GradientTransformation]
@@ -52,13 +57,15 @@ class Direction:
         **hyperparameters: Any,
     ) -> optax.GradientTransformation:
         decay = self.weight_decay if weight_decay is None else weight_decay
-        chosen = [*_decay(decay, self.decay), *map(_part, parts)]
+        decays = _decay(decay, self.decay, learning_rate)
+        found = [_part(part) for part in parts]
+        chosen = [*found, *decays]
         direction = _wrap(chosen, "direction", self.transform(**hyperparameters))
         rate = _scale_by_rate(learning_rate, schedules.parse(schedule, horizon))
         inner = optax.chain(
             *_plain(chosen, "gradient"),
             direction,
-            *_plain(chosen, "step"),
+            *_plain([*decays, *found], "step"),
             rate,
             *_plain(chosen, "update"),
         )
@@ -113,29 +120,28 @@ class _Used(NamedTuple):
 
 def _part(given: Named) -> _Used:
     fields = {"name": given} if isinstance(given, str) else dict(given)
-    name = fields.pop("name", None)
-    check_name("parts", str(name), PARTS)
-    part = PARTS[str(name)]
-    accepted = [*inspect.signature(part.make).parameters][part.wraps :]
-    for field in fields:
-        if field not in accepted:
-            raise ValueError(
-                f"parts.{name}.{field}: unknown field{nearest(field, accepted)} "
-                f"(accepted: {', '.join(accepted) or 'none'})"
-            )
-    return _Used(str(name), part, fields)
+    name = str(fields.pop("name", None))
+    check_name("parts", name, PARTS)
+    return _used(name, f"parts.{name}", PARTS[name], fields)
 
 
-def _decay(given: Any, usual: str) -> list[_Used]:
-    """The part that a weight decay stands for: a number, or a mapping with `kind` and `value`."""
-    if isinstance(given, Mapping):
-        fields = dict(given)
-        kind = fields.pop("kind", usual)
-        check_name("weight_decay.kind", kind, DECAYS)
-        return [_part({"name": kind} | fields)]
+def _used(name: str, owner: str, part: Part, fields: dict[str, Any]) -> _Used:
+    check_hyperparameters(owner, fields, part.defaults, FIELDS)
+    return _Used(name, part, fields)
+
+
+def _decay(given: Any, usual: str, learning_rate: Any) -> list[_Used]:
+    """The part that a weight decay stands for: a number, or a mapping with `kind` and fields."""
     if isinstance(given, int | float) and given == 0:
         return []
-    return [_part({"name": usual, "value": given})]
+    fields = dict(given) if isinstance(given, Mapping) else {"value": given}
+    kind = str(fields.pop("kind", usual))
+    check_name("weight_decay.kind", kind, DECAYS)
+    used = _used(kind, "weight_decay", DECAYS[kind], fields)
+    if kind == "independent":
+        value = fields.get("value", used.part.defaults["value"])
+        used.fields["value"] = value / learning_rate
+    return [used]
 
 
 def _plain(chosen: Sequence[_Used], place: Place) -> list[optax.GradientTransformation]:
@@ -154,7 +160,16 @@ def _wrap(
 def _around(
     chosen: Sequence[_Used], inner: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    return _wrap(chosen, "outermost", _wrap(chosen, "outside", inner))
+    """The parts that wrap the whole; complains where an argument that a part needs is missing."""
+    whole = _wrap(chosen, "outermost", _wrap(chosen, "outside", inner))
+    tx = optax.with_extra_args_support(whole)
+
+    def update(updates, state, params=None, **extra):
+        for used in chosen:
+            check_given(used.name, used.part.needs, {"params": params} | extra)
+        return tx.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)
 
 
 def _signature(of: Transform, tail: Mapping[str, Any]) -> inspect.Signature:

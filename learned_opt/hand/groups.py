@@ -7,6 +7,7 @@ import jax
 import optax
 
 from learned_opt.base import Params
+from learned_opt.hand.paths import path_of
 
 REST = "rest"
 
@@ -21,8 +22,8 @@ def grouped(
 
     def label(path: jax.tree_util.KeyPath, leaf: object) -> str:
         del leaf
-        text = jax.tree_util.keystr(path, simple=True, separator="/")
-        return next((str(i) for i, (p, _) in enumerate(groups) if re.search(p, text)), REST)
+        found = (str(i) for i, (p, _) in enumerate(groups) if re.search(p, path_of(path)))
+        return next(found, REST)
 
     def labels(params: Params) -> Params:
         return jax.tree_util.tree_map_with_path(label, params)

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -26,8 +26,9 @@ EXTRAS = {
     "value": "the loss: tx.update(grads, state, params, value=loss)",
     "obj_fn": "the loss as a function of the parameters: obj_fn=lambda params: ...",
     "sampled_gradient": "the gradient for labels that the model drew: sampled_gradient=...",
+    "n_items": "the number of examples in the minibatch: n_items=...",
 }
-Extra = Literal["params", "value", "obj_fn", "sampled_gradient"]
+Extra = Literal["params", "value", "obj_fn", "sampled_gradient", "n_items"]
 FIRST = ("learning_rate", "horizon")
 
 
@@ -120,6 +121,13 @@ class HandDesigned:
         return size / sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
+def check_given(owner: str, needs: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Raises ValueError for an argument of EXTRAS that `owner` needs and that is not given."""
+    for name in needs:
+        if given.get(name) is None:
+            raise ValueError(f"{name}: {owner} needs {EXTRAS[name]}")
+
+
 def _guarded(
     entry: HandDesigned, tx: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
@@ -131,10 +139,7 @@ def _guarded(
     inner = optax.with_extra_args_support(tx)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
-        given = {"params": params} | extra
-        for name in entry.needs:
-            if given.get(name) is None:
-                raise ValueError(f"{name}: {entry.name} needs {EXTRAS[name]}")
+        check_given(entry.name, entry.needs, {"params": params} | extra)
         found, state = inner.update(_wide(updates), state, _wide(params), **extra)
         return jax.tree.map(lambda u, g: jnp.asarray(u, jnp.result_type(g)), found, updates), state
 

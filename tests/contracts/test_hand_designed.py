@@ -30,6 +30,7 @@ def square(params: Any) -> jax.Array:
 def asked_for(gradients: Any) -> dict[str, Any]:
     """Every argument an entry may need, and one that none knows."""
     extra = {"value": jnp.float32(1.5), "obj_fn": square, "sampled_gradient": gradients}
+    extra |= {"n_items": jnp.int32(8)}
     assert {"params", *extra} == {*EXTRAS}
     return extra | {"unknown": "extra"}
 

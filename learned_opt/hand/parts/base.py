@@ -1,6 +1,8 @@
 """What a part is, and where in an optimizer it belongs."""
 
-from collections.abc import Callable
+import inspect
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -8,14 +10,27 @@ import jax.numpy as jnp
 import optax
 
 from learned_opt.base import Params
+from learned_opt.hand.hyperparameters import HYPERPARAMETERS, Hyperparameter
+from learned_opt.hand.paths import check_pattern, path_of
 from learned_opt.naming import check_name
 
 # In the order in which a gradient meets them. `direction`, `outside` and `outermost` are wrappers.
 Place = Literal["outermost", "outside", "gradient", "direction", "step", "update"]
+Mask = str | Mapping[str, Any]  # a name of MASKS, or {"match": regular expression}
 
 MASKS: dict[str, Callable[[Params], Any]] = {
     "all": lambda params: jax.tree.map(lambda p: True, params),
     "matrices": lambda params: jax.tree.map(lambda p: jnp.ndim(p) >= 2, params),
+}
+_POSITIVE = Hyperparameter("log", 1e-3, 10.0, open=True)
+FIELDS: dict[str, Hyperparameter] = HYPERPARAMETERS | {  # what the fields of parts may be
+    "value": HYPERPARAMETERS["weight_decay"],
+    "max_delta": _POSITIVE,
+    "threshold": _POSITIVE,
+    "tau": Hyperparameter("log", 1e-3, 0.1, open=True),
+    "xi": Hyperparameter("log", 0.1, 10.0),
+    "floor": Hyperparameter("log", 1e-12, 1e-1, open=True),
+    "alpha": Hyperparameter("linear", 0.2, 0.8, most=1.0, open=True),
 }
 
 
@@ -25,21 +40,51 @@ class Part(NamedTuple):
     place: `gradient` before the direction, `direction` a wrapper of it, `step` between direction
     and learning rate, `update` after the rate, with the final sign; `outside` and `outermost` wrap
     the whole. make: **fields -> transformation; wrappers take the inner one first. about: one line.
-    decay: whether it is a kind of weight decay, whose first field is then `value`.
+    needs: what `update` must be given, as HandDesigned.needs.
     """
 
     place: Place
     make: Callable[..., optax.GradientTransformation]
     about: str
     source: str = ""
-    decay: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def wraps(self) -> bool:
         return self.place in ("direction", "outside", "outermost")
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Its fields, with their defaults."""
+        fields = list(inspect.signature(self.make).parameters.values())[self.wraps :]
+        return {field.name: field.default for field in fields}
 
-def masked(tx: optax.GradientTransformation, mask: str) -> optax.GradientTransformation:
-    """`tx` on the leaves that a mask of MASKS picks. Raises ValueError for an unknown one."""
-    check_name("mask", mask, MASKS)
-    return tx if mask == "all" else optax.masked(tx, MASKS[mask])
+
+def masked(tx: optax.GradientTransformation, mask: Mask) -> optax.GradientTransformation:
+    """`tx` on the leaves that a mask picks. Raises ValueError for one that there is not."""
+    return tx if mask == "all" else optax.masked(tx, picked(mask))
+
+
+def picked(mask: Mask) -> Callable[[Params], Any]:
+    """parameters -> tree that says which leaves a mask picks. Raises ValueError."""
+    if isinstance(mask, str):
+        check_name("mask", mask, MASKS)
+        return MASKS[mask]
+    if {*mask} != {"match"}:
+        raise ValueError(
+            f"mask: {dict(mask)} is not allowed; it must be one of {', '.join(sorted(MASKS))} or "
+            "{match: regular expression}"
+        )
+    pattern = check_pattern("mask.match", mask["match"])
+
+    def matching(params: Params) -> Any:
+        found = lambda path, leaf: re.search(pattern, path_of(path)) is not None
+        return jax.tree_util.tree_map_with_path(found, params)
+
+    return matching
+
+
+def check_count(what: str, value: Any) -> None:
+    """Raises ValueError unless `value` is an integer of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{what}: {value!r} is not allowed; it must be an integer, at least 1")

@@ -1,19 +1,26 @@
-"""Weight decay."""
+"""Weight decay in its plain kinds."""
 
 from typing import Any
 
 import optax
 
-from learned_opt.hand.parts.base import Part, masked
+from learned_opt.hand.parts.base import Mask, Part, masked
 
 
-def _decayed(value: Any = 1e-2, mask: str = "all") -> optax.GradientTransformation:
+def _decayed(value: Any = 1e-2, mask: Mask = "all") -> optax.GradientTransformation:
     return masked(optax.add_decayed_weights(value), mask)
 
 
-PARTS = {
+DECAYS = {
     "decoupled": Part(
-        "step", _decayed, "w <- w - rate * value * w", "arXiv:1711.05101", decay=True
+        "step", _decayed, "w <- w - rate * value * w", "arXiv:1711.05101", ("params",)
     ),
-    "l2": Part("gradient", _decayed, "value * w added to the gradient", decay=True),
+    "independent": Part(
+        "step",
+        _decayed,
+        "w <- w - value * w, times the schedule but not the learning rate",
+        "arXiv:1711.05101",
+        ("params",),
+    ),
+    "l2": Part("gradient", _decayed, "value * w added to the gradient", needs=("params",)),
 }
