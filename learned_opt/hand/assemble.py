@@ -126,7 +126,7 @@ def _part(given: Named) -> _Used:
 
 
 def _used(name: str, owner: str, part: Part, fields: dict[str, Any]) -> _Used:
-    check_hyperparameters(owner, fields, part.defaults, FIELDS)
+    check_hyperparameters(owner, fields, part.defaults, FIELDS | dict(part.ranges))
     return _Used(name, part, fields)
 
 

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -22,16 +23,7 @@ MASKS: dict[str, Callable[[Params], Any]] = {
     "all": lambda params: jax.tree.map(lambda p: True, params),
     "matrices": lambda params: jax.tree.map(lambda p: jnp.ndim(p) >= 2, params),
 }
-_POSITIVE = Hyperparameter("log", 1e-3, 10.0, open=True)
-FIELDS: dict[str, Hyperparameter] = HYPERPARAMETERS | {  # what the fields of parts may be
-    "value": HYPERPARAMETERS["weight_decay"],
-    "max_delta": _POSITIVE,
-    "threshold": _POSITIVE,
-    "tau": Hyperparameter("log", 1e-3, 0.1, open=True),
-    "xi": Hyperparameter("log", 0.1, 10.0),
-    "floor": Hyperparameter("log", 1e-12, 1e-1, open=True),
-    "alpha": Hyperparameter("linear", 0.2, 0.8, most=1.0, open=True),
-}
+FIELDS = HYPERPARAMETERS | {"value": HYPERPARAMETERS["weight_decay"]}  # what fields may be
 
 
 class Part(NamedTuple):
@@ -40,7 +32,7 @@ class Part(NamedTuple):
     place: `gradient` before the direction, `direction` a wrapper of it, `step` between direction
     and learning rate, `update` after the rate, with the final sign; `outside` and `outermost` wrap
     the whole. make: **fields -> transformation; wrappers take the inner one first. about: one line.
-    needs: what `update` must be given, as HandDesigned.needs.
+    needs: what `update` must be given, as HandDesigned.needs. ranges: of its own continuous fields.
     """
 
     place: Place
@@ -48,6 +40,7 @@ class Part(NamedTuple):
     about: str
     source: str = ""
     needs: tuple[str, ...] = ()
+    ranges: Mapping[str, Hyperparameter] = MappingProxyType({})
 
     @property
     def wraps(self) -> bool:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from learned_opt.hand.hyperparameters import Hyperparameter
 from learned_opt.hand.parts.base import Part
 from learned_opt.naming import check_name
 
@@ -43,5 +44,6 @@ PARTS = {
         cautious,
         "leaves out what goes against this step's gradient",
         "arXiv:2411.16085",
+        ranges={"xi": Hyperparameter("log", 0.1, 10.0)},
     )
 }

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float
 
 from learned_opt.base import Params
+from learned_opt.hand.hyperparameters import Hyperparameter
 from learned_opt.hand.parts.base import Part, check_count
 from learned_opt.naming import check_name
 
@@ -72,10 +73,13 @@ def sigma_max(
     along: unit vector to start from. Never above the true value.
     """
     flat = matrix.reshape(-1, matrix.shape[-1])
-    for _ in range(iterations):
+
+    def turn(_, along):
         image = flat.T @ (flat @ along)
         norm = jnp.linalg.norm(image)
-        along = jnp.where(norm > 0.0, image / jnp.where(norm > 0.0, norm, 1.0), along)
+        return jnp.where(norm > 0.0, image / jnp.where(norm > 0.0, norm, 1.0), along)
+
+    along = jax.lax.fori_loop(0, iterations, turn, along)
     return jnp.linalg.norm(flat @ along), along
 
 
@@ -97,5 +101,6 @@ PARTS = {
         "the largest singular value of a step is at most tau times the matrix's",
         "arXiv:2505.21910",
         ("params",),
+        {"tau": Hyperparameter("log", 1e-3, 0.1, open=True)},
     )
 }
