@@ -33,6 +33,24 @@ def run(tx: Any, count: int = 3, **extra: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in params.items()}
 
 
+def stacked() -> tuple[dict[str, jax.Array], jax.Array]:
+    """The gradients and the losses with a leading axis of three; within enable_x64."""
+    gradients = [double(gradient) for gradient in GRADIENTS]
+    return jax.tree.map(lambda *g: jnp.stack(g), *gradients), jnp.asarray(LOSSES)
+
+
+def scanned(tx: Any, params: Any, gradients: Any, losses: Any) -> Any:
+    """The tensors after an update for each gradient, in a scan; to be traced."""
+    tx = optax.with_extra_args_support(tx)
+
+    def step(carry: Any, given: Any) -> Any:
+        params, state = carry
+        updates, state = tx.update(given[0], state, params, value=given[1])
+        return (optax.apply_updates(params, updates), state), None
+
+    return jax.lax.scan(step, (params, tx.init(params)), (gradients, losses))[0][0]
+
+
 def check(name: str, expected: tuple[float, float, float], tolerance: float = 2e-8, **fields: Any):
     """W[0, 0], W[1, 2] and b[1] after three steps of `name`; its rate is 0.1 unless given."""
     fields = {"learning_rate": 0.1} | fields
