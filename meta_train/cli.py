@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meta_train import evaluation_commands
+from meta_train import evaluation_commands, robustness_command
 from meta_train.arguments import positive, step, usage
 from meta_train.starting import UsageError, find_config, load_config, start_jax
 
@@ -202,6 +202,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_processes(command)
 
     evaluation_commands.add_to(add)
+    robustness_command.add_to(add)
     command = add("export", export, "write the weights of a run as one file")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("file", metavar="FILE", help="file to write, .safetensors")

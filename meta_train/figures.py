@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,12 +76,18 @@ def _limits(lines: Sequence[Series], log: bool, whole: bool) -> tuple[float, flo
 
 
 def draw(
-    lines: Sequence[Series], label: str, y_label: str, x_label: str = "step", whole: bool = False
+    lines: Sequence[Series],
+    label: str,
+    y_label: str,
+    x_label: str = "step",
+    whole: bool = False,
+    ticks: Mapping[float, str] | None = None,
 ) -> str:
     """One <svg>: the same bytes for the same input. Logarithmic where all values are positive.
 
     label: what a screen reader says. whole: show all of the bands, not only what stays near or
-    below the start. Raises MissingExtra without matplotlib.
+    below the start. ticks: position -> name on the x axis; every value is then marked by a dot.
+    Raises MissingExtra without matplotlib.
     """
     try:
         import matplotlib
@@ -112,7 +118,9 @@ def draw(
         axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
         axes.set_axisbelow(True)
         for line in lines:
-            _plot(axes, line)
+            _plot(axes, line, "." if ticks else "")
+        if ticks:
+            axes.set_xticks(list(ticks), ticks.values())
         limits = _limits(lines, log, whole)
         if limits is not None:
             if log:
@@ -125,7 +133,7 @@ def draw(
     return _inline(file.getvalue(), label)
 
 
-def _plot(axes: Any, line: Series) -> None:
+def _plot(axes: Any, line: Series, marker: str) -> None:
     colour = _colour(line.style)
     pattern = [float(part) for part in dashes(line.style).split()]
     axes.plot(
@@ -134,6 +142,7 @@ def _plot(axes: Any, line: Series) -> None:
         color=colour,
         linewidth=1.5,
         linestyle=(0, pattern) if pattern else "-",
+        marker=marker,
     )
     banded = np.isfinite(line.low) & np.isfinite(line.high)
     if (line.high > line.low)[banded].any():

@@ -1,0 +1,64 @@
+"""The command that sweeps one thing about a run: robustness."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from meta_train.arguments import names, positive, usage
+from meta_train.starting import start_jax
+
+DEFAULT_STEPS, DEFAULT_SEEDS = 1000, 3
+BESIDE = "relative_adam,adam"
+
+
+def robustness(args: argparse.Namespace) -> int:
+    start_jax()
+    from learned_opt.naming import check_name
+    from meta_train import robustness as sweeps, robustness_page as pages
+    from meta_train.chosen import chosen_entries, results_folder, short_name
+    from meta_train.figures import MissingExtra
+
+    with usage():
+        check_name("--sweep", args.sweep, sweeps.SWEEPS)
+        entries = chosen_entries([args.target, *args.optimizers], [])
+        sweeps.check(args.sweep, entries, args.seeds, args.steps)
+    say = lambda line: print(line, file=sys.stderr, flush=True)
+    given = Path(args.out) if args.out else None
+    with results_folder(given, f"{short_name(args.target)}-{args.sweep}") as out:
+        found = sweeps.run(args.sweep, entries, args.seeds, args.steps, say)
+        found.save(out)
+    print(f"{pages.text(found)}\n\n{pages.verdict(found)}")
+    print(f"\nresults: {out / f'robustness_{args.sweep}.json'} and .parquet")
+    try:
+        print(f"page: {pages.write_html(found, out)}")
+    except MissingExtra as error:
+        print(f"no page: {error}")
+    return 0
+
+
+def add_to(add: Any) -> None:
+    """Adds the command; `add(name, handler, help)` makes one."""
+    command = add("robustness", robustness, "run optimizers while one thing about a run changes")
+    command.add_argument("target", metavar="NAME|FILE|RUN", help="the optimizer to look at")
+    command.add_argument(
+        "--sweep",
+        required=True,
+        metavar="SWEEP",
+        help="learning_rate, horizon, width, depth, batch, gradient_scale, parameter_scale or "
+        "bfloat16",
+    )
+    command.add_argument(
+        "--optimizers",
+        type=names,
+        default=names(BESIDE),
+        metavar="A,B",
+        help=f"what to compare with, at their defaults; none: nothing (default: {BESIDE})",
+    )
+    command.add_argument(
+        "--seeds", type=positive, default=DEFAULT_SEEDS, metavar="N", help="default: 3"
+    )
+    command.add_argument(
+        "--steps", type=positive, default=DEFAULT_STEPS, metavar="N", help="default: 1000"
+    )
+    command.add_argument("--out", metavar="DIR", help="default: results/NAME-SWEEP, -2, ...")
