@@ -21,6 +21,7 @@ from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
 from meta_train import stats
+from meta_train.forms import form_of
 from meta_train.horizons import Fixed
 from meta_train.results import Grid, Report, ResultsError
 from meta_train.unroll import Episodes, start, unroll
@@ -372,6 +373,7 @@ def evaluate(
             name: np.stack([outcome.trials[n] for outcome in outcomes], axis=1)
             for name, n in tuned.items()
         },
+        forms={entry.name: form_of(entry.optimizer) for entry in entries},
     )
 
 

@@ -41,13 +41,30 @@ def report(args: argparse.Namespace) -> int:
     from meta_train.results import Report
     from meta_train.training_report import write_training_html
 
-    folder = Path(args.folder)
+    folder = Path(args.folders[0])
+    if len(args.folders) > 1 or args.out:
+        return _compare(args)
     if (folder / "metrics.jsonl").is_file() and not (folder / "results.parquet").is_file():
         print(f"report: {write_training_html(folder)}")
         return 0
-    found = Report.load(args.folder)
+    found = Report.load(folder)
     print(reports.table(found))
-    print(f"\nreport: {reports.write_html(found, args.folder)}")
+    print(f"\nreport: {reports.write_html(found, folder)}")
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from meta_train import report as reports
+    from meta_train.chosen import results_folder
+    from meta_train.comparison import combine
+
+    found = combine(args.folders)
+    given = Path(args.out) if args.out else None
+    with results_folder(given, f"comparison-{found.suite}") as out:
+        found.save(out)
+        path = reports.write_html(found, out)
+    print(reports.table(found))
+    print(f"\nresults: {out / 'results.json'}, {out / 'results.parquet'}\nreport: {path}")
     return 0
 
 
@@ -66,5 +83,10 @@ def add_to(add: Any) -> None:
     command.add_argument("--steps", type=positive, metavar="N", help="default: the suite's")
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
 
-    command = add("report", report, "write report.html from the results of an evaluation or a run")
-    command.add_argument("folder", metavar="DIR", help="folder of an evaluation or a run")
+    command = add("report", report, "write report.html of an evaluation, several, or a run")
+    command.add_argument(
+        "folders", nargs="+", metavar="DIR", help="an evaluation or a run; several are compared"
+    )
+    command.add_argument(
+        "--out", metavar="DIR", help="of a comparison; default: results/comparison-SUITE, -2, ..."
+    )

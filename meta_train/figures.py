@@ -1,13 +1,14 @@
-"""Learning curves as inline SVG that takes its colours and fonts from the page around it."""
+"""Figures as inline SVG that takes its colours and fonts from the page around it."""
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 SIZE = (3.5, 2.5)  # inches
+BOXES = (4.6, 0.8, 0.22)  # width, height without rows, height of a row
 DASHES = ("", "", "", "", "5 2", "5 2", "5 2", "5 2", "1.5 1.5", "1.5 1.5")
 # Colours that stand for the page's: matplotlib knows no CSS, so they are replaced afterwards.
 INK, GRID = "#fd0000", "#fd0001"
@@ -89,13 +90,78 @@ def draw(
     below the start. ticks: position -> name on the x axis; every value is then marked by a dot.
     Raises MissingExtra without matplotlib.
     """
+    log = all((line.middle[np.isfinite(line.middle)] > 0).all() for line in lines)
+
+    def paint(axes: Any) -> None:
+        axes.set(xlabel=x_label, ylabel=y_label)
+        for line in lines:
+            _plot(axes, line, "." if ticks else "")
+        if ticks:
+            axes.set_xticks(list(ticks), ticks.values())
+        limits = _limits(lines, log, whole)
+        if limits is not None:
+            if log:
+                axes.set_yscale("log")
+                _ticks(axes.yaxis, *limits)
+            axes.set_ylim(*limits)
+        axes.margins(x=0.02)
+
+    return _svg(label, SIZE, paint)
+
+
+def draw_profile(
+    lines: Sequence[Series], label: str, x_label: str, y_label: str, log: bool = False
+) -> str:
+    """One <svg> of parts between 0 and 1; log: of the x axis. See `draw`."""
+
+    def paint(axes: Any) -> None:
+        axes.set(xlabel=x_label, ylabel=y_label, ylim=(-0.03, 1.03))
+        for line in lines:
+            _plot(axes, line)
+        if log:
+            axes.set_xscale("log")
+            _ticks(axes.xaxis, lines[0].x[0], lines[0].x[-1])
+        axes.margins(x=0.0)
+
+    return _svg(label, SIZE, paint)
+
+
+def draw_boxes(
+    rows: Sequence[tuple[str, int | None, np.ndarray]], label: str, x_label: str, middle: float
+) -> str:
+    """One <svg> of a box for each row, top down: its name, style and positive values; see `draw`.
+
+    The box is the middle half with the median, the whiskers reach to the ends; every value is a
+    dot. middle: where a line is drawn.
+    """
+    values = np.concatenate([row[2] for row in rows])
+    ends = float(values.min() / 1.3), float(values.max() * 1.3)
+
+    def paint(axes: Any) -> None:
+        axes.set(xlabel=x_label, xscale="log", xlim=ends, ylim=(len(rows) - 0.4, -0.6))
+        axes.axvline(middle, color=INK, linewidth=1.0)
+        axes.grid(False, axis="y")
+        for place, (_, style, found) in enumerate(rows):
+            colour = _colour(style)
+            drawn = axes.boxplot(
+                found, positions=[place], orientation="horizontal", widths=0.55, whis=(0, 100)
+            )
+            for part in (part for parts in drawn.values() for part in parts):
+                part.set(color=colour, linewidth=1.3)
+            axes.plot(found, np.full(len(found), place), ".", color=colour, markersize=3)
+        axes.set_yticks(range(len(rows)), [row[0] for row in rows])
+        _ticks(axes.xaxis, *ends)
+
+    return _svg(label, (BOXES[0], BOXES[1] + BOXES[2] * len(rows)), paint)
+
+
+def _svg(label: str, size: tuple[float, float], paint: Callable[[Any], None]) -> str:
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("report needs matplotlib: pip install 'learned-opt[report]'") from None
 
-    log = all((line.middle[np.isfinite(line.middle)] > 0).all() for line in lines)
     look: dict[Any, Any] = {
         "svg.hashsalt": label,
         "svg.fonttype": "none",
@@ -114,26 +180,16 @@ def draw(
         "grid.linewidth": 0.6,
     }
     with matplotlib.rc_context(look):
-        figure = Figure(figsize=SIZE, layout="constrained")
-        axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
         axes.set_axisbelow(True)
-        for line in lines:
-            _plot(axes, line, "." if ticks else "")
-        if ticks:
-            axes.set_xticks(list(ticks), ticks.values())
-        limits = _limits(lines, log, whole)
-        if limits is not None:
-            if log:
-                axes.set_yscale("log")
-                _ticks(axes.yaxis, *limits)
-            axes.set_ylim(*limits)
-        axes.margins(x=0.02)
+        paint(axes)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     return _inline(file.getvalue(), label)
 
 
-def _plot(axes: Any, line: Series, marker: str) -> None:
+def _plot(axes: Any, line: Series, marker: str = "") -> None:
     colour = _colour(line.style)
     pattern = [float(part) for part in dashes(line.style).split()]
     axes.plot(

@@ -58,6 +58,7 @@ class Report:
     versions: dict[str, str]
     # By name of the tuned entry: [trial, task, seed, point] training loss of all that was tried.
     trial_loss: dict[str, np.ndarray] = field(default_factory=dict)
+    forms: dict[str, str] = field(default_factory=dict)  # by name, forms.form_of
 
     @property
     def yardstick(self) -> int:
@@ -107,7 +108,7 @@ class Report:
             ratios = trial_ratios(trials, self.lower_bound, reference)
             if name in self.grids and not known:  # of an older version: only the best is there
                 ratio = ratios[0, np.isfinite(ratios[0])]
-                found.append(Budget(per_task(name, len(self.grids[name].trials)), ratio))
+                found.append(Budget(name, per_task(name, len(self.grids[name].trials)), ratio))
             else:
                 found += budgets(name, ratios)
         return tuple(found)

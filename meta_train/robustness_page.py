@@ -8,9 +8,9 @@ import numpy as np
 from meta_train import figures, page, stats
 from meta_train.figures import Series
 from meta_train.page import Cell
-from meta_train.report import number
 from meta_train.robustness import OWN
 from meta_train.robustness_results import WORST, Robustness
+from meta_train.wording import number
 
 MOST_TICKS = 8
 SCORE = "final / initial loss"

@@ -13,6 +13,7 @@ TRIALS = (1, 3, 10)
 class Budget(NamedTuple):
     """What an optimizer reaches with so many trials."""
 
+    optimizer: str
     name: str
     ratio: np.ndarray  # [task] final loss over the yardstick's, without undefined tasks
 
@@ -55,8 +56,8 @@ def budgets(name: str, ratios: np.ndarray) -> list[Budget]:
     one = ratios[int(np.argmin(np.log(ratios).mean(axis=1)))]
     numbers = [*(k for k in TRIALS if k < count), count] if count > 1 else []
     return [
-        Budget(f"{name}, one setting", one),
-        *(Budget(per_task(name, k), best_of(ratios, k)) for k in numbers),
+        Budget(name, f"{name}, one setting", one),
+        *(Budget(name, per_task(name, k), best_of(ratios, k)) for k in numbers),
     ]
 
 

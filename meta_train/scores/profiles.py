@@ -44,7 +44,9 @@ def time_ratios(times: np.ndarray) -> np.ndarray:
 
 
 def task_profile(ratios: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Part of the tasks [.., task] with a ratio of at most each threshold: [..., threshold]."""
+    """Part of the tasks with a ratio of at most each threshold: [..., threshold] of [..., task]."""
+    if not ratios.shape[-1]:
+        return np.full((*ratios.shape[:-1], len(thresholds)), np.nan)
     return (ratios[..., None] <= thresholds).mean(axis=-2)
 
 

@@ -1,45 +1,16 @@
+import dataclasses
+import json
 import re
 import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from reports import STEPS, make_report
 
-from meta_train import figures, page, report as module, stats
-from meta_train.results import Grid, Report
+from meta_train import figures, page, report as module, report_figures, report_tables, stats
 
-STEPS = tuple(range(0, 101, 10))
 VOID = {"meta", "br", "line", "path", "use", "rect", "image"}
-
-
-def make_report(optimizers=("rule <b>", "wild", "adam (tuned)"), grids=True, **changes):
-    """Two tasks, two seeds; `rule` twice as steep as the yardstick, `wild` fails on one seed."""
-    curve = np.stack([3.0 * np.exp(-0.03 * rate * np.array(STEPS)) for rate in (2.0, 0.5, 1.0)])
-    train = np.broadcast_to(curve[:, None, None], (3, 2, 2, len(STEPS))).copy()
-    train[:, 1] -= 5.0
-    train[1, 0, 1, 4:] = np.nan
-    train = train[: len(optimizers)]
-    bound = np.array([[0.0, 0.0], [-5.0, -5.0]])
-    tuned = Grid(
-        ({"learning_rate": 1e-3}, {"learning_rate": 1e-2}), (0, 1), ((1.0, None), (0.5, 0.25))
-    )
-    given = dict(
-        suite="two & more",
-        fingerprint="",
-        optimizers=tuple(optimizers),
-        tasks=("first", "second"),
-        seeds=(0, 1),
-        eval_steps=STEPS,
-        train_loss=train,
-        test_loss=train + 0.5,
-        lower_bound=bound,
-        diverged=stats.find_diverged(train, np.broadcast_to(bound, train.shape[:-1])),
-        seconds_per_step=np.full((len(optimizers), 2), 1e-5),
-        grids={"adam (tuned)": tuned} if grids else {},
-        settings={"steps": 100},
-        versions={"jax": "0.0"},
-    )
-    return Report(**(given | changes))
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +45,11 @@ class Balance(HTMLParser):
 def test_the_page_is_well_formed(text):
     found = Balance(text)
     assert found.tags.count("h1") == 1
-    assert found.tags.count("figure") == 4  # two tasks, training and test
-    assert found.tags.count("table") == 6  # verdict, speedup, losses, test losses, grid, time
+    # Two tasks, training and test; three profiles; budgets.
+    assert found.tags.count("figure") == 8
+    # Scores, heat map, comparison, times to target, other scores, times, what diverged, which
+    # trials did, training losses, test losses, grid.
+    assert found.tags.count("table") == 11
 
 
 def test_the_page_asks_for_nothing(text):
@@ -87,17 +61,62 @@ def test_the_page_asks_for_nothing(text):
     assert not re.search(r"@import|url\((?!#)|fetch\(|<link|<script src", text)
 
 
+def test_a_run_that_ends_high_says_what_its_limit_was():
+    run = np.array([2.0, 3.0, 40.0])
+    told = report_tables._reason(run, 21.0, (0, 5, 10))
+    assert told == "ended at 40, above 21 (ten times its start plus 1)"
+    first = report_tables._reason(np.array([np.nan, 1.0]), np.nan, (0, 5))
+    assert first == "a loss that is not finite at step 0"
+
+
+def test_every_number_of_the_score_table_is_in_the_json(text, tmp_path):
+    make_report().save(tmp_path)
+    found = json.loads((tmp_path / "results.json").read_text())
+    verdict = found["verdicts"]["rule <b>"]
+    cells = (verdict["ratio"], verdict["speedup"], verdict["wall_clock_speedup"])
+    assert all(f">{cell:.2f}×<" in text for cell in cells)
+    assert f"{verdict['improvement']:.0%}" in text
+    assert found["ranking"] == ["rule <b>", "adam (tuned)", "wild"]
+    assert found["comparisons"]["rule <b>"]["wild"]["wins"] == 2
+    assert list(found["budgets"])[0] == "rule <b>, one setting"
+
+
 def test_the_page_is_the_same_every_time(text):
     assert module.html(make_report()) == text
 
 
-def test_verdicts_come_first_and_say_what_they_should(text):
+def test_the_verdict_is_a_sentence_before_all_tables(text):
+    verdict = re.search(r'<p class="verdict">(.*?)</p>', text)
+    assert verdict and verdict.end() < text.index("<table")
+    for said in (
+        "rule &lt;b&gt;: no run diverged",
+        "on 2 of 2 tasks",
+        "best of 2 trials",
+        "faster",
+    ):
+        assert said in verdict.group(1)
+    wild = make_report(optimizers=("wild", "rule <b>", "adam (tuned)"))
+    wild = dataclasses.replace(wild, diverged=wild.diverged[[1, 0, 2]])
+    assert "wild: 1 of 4 runs diverged" in module.html(wild)
+
+
+def test_scores_come_with_failures_first_and_forms_apart(text):
     first = text[text.index("<table") : text.index("</table>")]
-    rows = re.findall(r"<tr.*?</tr>", first, flags=re.DOTALL)
-    assert len(rows) == 4
-    assert "rule &lt;b&gt;" in rows[1] and "2 of 2" in rows[1] and "0 of 4" in rows[1]
-    assert "0 of 2" in rows[2] and "1 of 4" in rows[2]
-    assert 'class="yardstick"' in rows[3]
+    assert re.findall(r'class="group"[^>]*>([^<]*)', first) == [
+        "Learned",
+        "Hand-designed, constant rate",
+        "Hand-designed, rate on a schedule",
+    ]
+    rows = [row for row in re.findall(r"<tr.*?</tr>", first, flags=re.DOTALL) if "<td" in row]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    assert [row[1:3] for row in cells] == [
+        ["0 of 4", "0 of 2"],
+        ["0 of 4", "0 of 2"],
+        ["1 of 4", "2 of 2"],
+    ]
+    assert "rule &lt;b&gt;" in rows[0] and 'class="yardstick"' in rows[1] and "wild" in rows[2]
+    plain = module.html(make_report(forms={}))
+    assert 'class="group"' not in plain
 
 
 def test_runs_left_out_for_a_diverged_yardstick_are_told():
@@ -127,15 +146,20 @@ def test_grids_show_the_rate_taken_and_what_diverged(text):
 
 
 def test_diverged_runs_are_marked_in_tables_and_curves(text):
-    losses = text[text.index("<h2>Final training loss") : text.index("<h2>Learning curves")]
+    heat = text[text.index("<h2>Final loss, tasks by") : text.index("<h2>Learning curves")]
+    assert re.search(r"<td[^>]*>[0-9.]+×</td>", heat)
+    losses = text[text.index("<h2>Losses") :]
     assert "1 of 2 diverged" in losses
-    series = module._series(make_report(), make_report().train_loss, 1, 0)
+    why = text[text.index("<h2>What diverged") : text.index("<h2>Losses")]
+    assert "not finite at step 40, 1.91 at the measurement before" in why
+    assert "<td>first</td><td>0.01</td>" in why
+    series = report_figures._series(make_report(), make_report().train_loss, 1, 0)
     assert series.ends.tolist() == [[30.0, pytest.approx(3.0 * np.exp(-0.45))]]
     assert np.isfinite(series.middle[:4]).all() and np.isnan(series.middle[4:]).all()
 
 
 def test_curves_are_drawn_above_the_bound(text):
-    series = module._series(make_report(), make_report().train_loss, 0, 1)
+    series = report_figures._series(make_report(), make_report().train_loss, 0, 1)
     assert series.middle == pytest.approx(3.0 * np.exp(-0.06 * np.array(STEPS)), rel=1e-5)
     assert "training loss above its bound" in text
 
