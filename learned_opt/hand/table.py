@@ -23,7 +23,9 @@ from learned_opt.hand import (
     relative_adam,
     sadam,
     schedule_free,
+    shampoo,
     sm3,
+    soap,
     sophia,
 )
 from learned_opt.hand.spec import HandDesigned
@@ -52,6 +54,8 @@ MODULES = (
     schedule_free,
     sm3,
     sophia,
+    shampoo,
+    soap,
     relative_adam,
 )
 HAND_DESIGNED: dict[str, HandDesigned] = {
