@@ -25,17 +25,17 @@ PARAMS = {
 
 
 def gradients(scale: Any) -> Any:
-    """Of three steps, along a leading axis."""
+    """Of four steps, along a leading axis."""
 
     def one(p):
-        values = jnp.cos(1.0 + jnp.arange(3 * p.size, dtype=jnp.float32))
-        return (scale * values).reshape(3, *p.shape).astype(p.dtype)
+        values = jnp.cos(1.0 + jnp.arange(4 * p.size, dtype=jnp.float32))
+        return (scale * values).reshape(4, *p.shape).astype(p.dtype)
 
     return jax.tree.map(one, PARAMS)
 
 
 def run(chosen: dict[str, Any], scale: Any) -> Any:
-    """Three steps of Adam with a part; arguments that nobody knows pass."""
+    """Four steps of Adam with a part; arguments that nobody knows pass."""
     tx = make("adam", 10, **chosen)
 
     def step(carry, gradient):

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from learned_opt.base import Params
 from learned_opt.hand.hyperparameters import HYPERPARAMETERS, Hyperparameter
@@ -75,6 +76,14 @@ def picked(mask: Mask) -> Callable[[Params], Any]:
         return jax.tree_util.tree_map_with_path(found, params)
 
     return matching
+
+
+def units(x: Array) -> tuple[int, ...]:
+    """The axes of one output unit's weights: all but the last, or all where there is one or none.
+
+    Kernels are laid out as in flax: the last axis is the output.
+    """
+    return tuple(range(x.ndim - 1)) if x.ndim >= 2 else tuple(range(x.ndim))
 
 
 def check_count(what: str, value: Any) -> None:

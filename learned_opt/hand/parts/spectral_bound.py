@@ -14,6 +14,7 @@ from learned_opt.naming import check_name
 
 SCOPES = ("leaf", "global")
 LEAST_SIGMA = 1e-3
+FIRST_ITERATIONS = 20  # on the weights, before the first step
 
 
 class Directions(NamedTuple):
@@ -30,7 +31,8 @@ def spectral_bound(
 
     A matrix has the last axis as columns and all others as rows. The factor of the smallest among
     them scales every leaf where scope is `global`; else leaves with fewer than two axes are left
-    alone. iterations: of the power method in a step; it goes on from the step before.
+    alone. iterations: of the power method in a step; it goes on from the step before, so that a
+    bound of 2 iterations is exact to a few per cent where steps change slowly.
     """
     check_name("parts.spectral_bound.scope", scope, SCOPES)
     check_count("parts.spectral_bound.iterations", iterations)
@@ -91,7 +93,7 @@ def _start(param: Array) -> Directions:
         drawn = jax.random.normal(jax.random.key(seed), (param.shape[-1],), param.dtype)
         return drawn / jnp.linalg.norm(drawn)
 
-    return Directions(vector(0), vector(1))
+    return Directions(sigma_max(param, vector(0), FIRST_ITERATIONS)[1], vector(1))
 
 
 PARTS = {
