@@ -8,12 +8,8 @@ import optax
 
 from learned_opt.base import Params
 from learned_opt.hand.assemble import Direction
-from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
-from learned_opt.hand.parts.gl_fractional import (
-    SOURCE,
-    gl_fractional,
-    latest,
-)
+from learned_opt.hand.hyperparameters import Scalar
+from learned_opt.hand.parts.gl_fractional import ALPHA, SOURCE, gl_fractional, latest
 from learned_opt.hand.spec import HandDesigned
 
 
@@ -58,6 +54,6 @@ ENTRIES = (
         1e-3,
         source=SOURCE,
         formula="u = (1.1 - 0.5 / (1 + |g - g_before|)) * adam's u for sum_j c_j(alpha) g_t-j",
-        ranges=(("alpha", Hyperparameter("linear", -0.3, 0.5, least=-1.0, most=1.0)),),
+        ranges=(("alpha", ALPHA),),
     ),
 )

@@ -11,6 +11,7 @@ from learned_opt.base import Params
 from learned_opt.hand import kronecker
 from learned_opt.hand.assemble import Direction
 from learned_opt.hand.hyperparameters import Scalar
+from learned_opt.hand.parts.base import check_count
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 
@@ -104,6 +105,8 @@ def scale_by_shampoo(
     step (arXiv:2002.09018). The roots are renewed every update_interval updates. Axes of more than
     max_precond_dim entries have no matrix; leaves without any have Adagrad.
     """
+    check_count("update_interval", update_interval)
+    check_count("max_precond_dim", max_precond_dim)
     check_name("graft", graft, GRAFTS)
 
     def labels(params: Params) -> Params:

@@ -12,6 +12,7 @@ from learned_opt.base import Params
 from learned_opt.hand import kronecker
 from learned_opt.hand.assemble import Direction
 from learned_opt.hand.hyperparameters import Scalar
+from learned_opt.hand.parts.base import check_count
 from learned_opt.hand.spec import HandDesigned
 
 
@@ -38,6 +39,8 @@ def scale_by_soap(
     more than max_precond_dim entries, are not rotated. Rotated entries that are rounding count as
     zero: where no gradient points there is no step.
     """
+    check_count("update_interval", update_interval)
+    check_count("max_precond_dim", max_precond_dim)
     rotated = partial(kronecker.rotated, largest=max_precond_dim)
 
     def init(params: Params) -> SoapState:

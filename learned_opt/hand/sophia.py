@@ -10,6 +10,7 @@ from jaxtyping import Array, Int
 from learned_opt.base import Params
 from learned_opt.hand.assemble import Direction
 from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
+from learned_opt.hand.parts.base import check_count
 from learned_opt.hand.spec import HandDesigned
 
 SOURCE = "arXiv:2305.14342"
@@ -34,6 +35,9 @@ def scale_by_sophia_g(
     batch_size: examples, or tokens, the sampled gradient is a mean over. h is renewed at the first
     update and every update_interval thereafter, before it is used; `sampled_gradient` is read then.
     """
+
+    check_count("batch_size", batch_size)
+    check_count("update_interval", update_interval)
 
     def init(params: Params) -> SophiaGState:
         zeros = optax.tree.zeros_like
@@ -71,6 +75,7 @@ def scale_by_sophia_h(
 
     `obj_fn` is read every update_interval updates; h is used from the update after.
     """
+    check_count("update_interval", update_interval)
     negative = optax.contrib.sophia(
         1.0,
         b1,

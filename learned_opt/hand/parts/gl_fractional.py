@@ -8,9 +8,11 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from learned_opt.base import Params
-from learned_opt.hand.parts.base import Part
+from learned_opt.hand.hyperparameters import Hyperparameter
+from learned_opt.hand.parts.base import Part, check_count
 
 SOURCE = "doi:10.1007/s11063-024-11571-7"
+ALPHA = Hyperparameter("linear", -0.3, 0.5, least=-1.0, most=1.0)
 
 
 class GLFractionalState(NamedTuple):
@@ -33,10 +35,9 @@ def gl_fractional(alpha: Any = 0.1, history: int = 10) -> optax.GradientTransfor
     """g -> sum_j c_j g_{t-j}: order 0 leaves g as it is, 1 takes differences, below 0 integrates.
 
     alpha: the order, above -1; 0.1 takes a quarter off the part of g that does not change, 0.9
-    nearly all. history: past gradients kept, at least 1; those before the first count as zero.
+    nearly all. history: past gradients kept; those before the first count as zero.
     """
-    if history < 1:
-        raise ValueError(f"history: {history} is not allowed; it must be at least 1")
+    check_count("history", history)
 
     def init(params: Params) -> GLFractionalState:
         past = jax.tree.map(lambda p: jnp.zeros((history, *p.shape), p.dtype), params)
@@ -63,6 +64,10 @@ def gl_fractional(alpha: Any = 0.1, history: int = 10) -> optax.GradientTransfor
 
 PARTS = {
     "gl_fractional": Part(
-        "gradient", gl_fractional, "a difference of fractional order alpha of gradients", SOURCE
+        "gradient",
+        gl_fractional,
+        "a difference of fractional order alpha of gradients",
+        SOURCE,
+        ranges={"alpha": ALPHA},
     )
 }

@@ -117,6 +117,21 @@ def test_leaves_that_are_not_rotated_have_adam_and_adagrad():
 
 
 @pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("soap", "update_interval"),
+        ("shampoo", "max_precond_dim"),
+        ("sophia_g", "batch_size"),
+        ("sophia_h", "update_interval"),
+        ("adagl", "history"),
+    ],
+)
+def test_counts_start_at_one(name, field):
+    with pytest.raises(ValueError, match=f"{field}: 0 is not allowed.*at least 1"):
+        make(name, **{field: 0})
+
+
+@pytest.mark.parametrize(
     ("name", "floats"),
     [
         ("nsgda", 1.0),
@@ -127,6 +142,7 @@ def test_leaves_that_are_not_rotated_have_adam_and_adagrad():
         ("sadam", 2.0),
         ("nadam_dozat", 2.0),
         ("adagl", 12.0),
+        ("adams", 2.0),
         ("am_sgd", 1.0),
         ("am_adamw", 2.0),
         ("mars_adamw", 3.0),

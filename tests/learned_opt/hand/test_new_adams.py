@@ -24,6 +24,7 @@ from learned_opt.hand.parts.gl_fractional import coefficients, gl_fractional
         ("adamomentum", {}, (-1.11397938, -1.40988295, 0.93256595)),
         ("sadam", {}, (0.40275525, -0.75650970, -0.12314430)),
         ("nadam_dozat", {}, (0.42681196, -0.86710356, -0.17759393)),
+        ("adams", {"weight_decay": 0.1}, (0.25961905, -0.83451526, -0.07275707)),
         ("adagl", {}, (0.37417306, -0.86178056, -0.11991412)),
     ],
 )
