@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import jax
-
 from learned_opt import io
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.evaluate import Entry, standard_baselines
+from meta_train.baselines import Entry, find_rule, setting, standard_baselines
 
 
 def short_name(name: str) -> str:
@@ -43,9 +41,9 @@ def chosen_entries(names: Sequence[str], baselines: Sequence[str] | None) -> lis
 
 
 def _entry(name: str, label: str, taken: set[str]) -> Entry:
-    if name in HAND_DESIGNED:
-        rule = HAND_DESIGNED[name]
-        return Entry(name, rule, rule.init(jax.random.key(0)))
+    if name.partition("+")[0] in HAND_DESIGNED and not Path(name).exists():
+        rule = find_rule(name)
+        return Entry(name, rule, setting(rule).theta)
     rule, theta, _ = io.read(io.locate(name, other_names=HAND_DESIGNED))
     return Entry(f"{label} (file)" if label in taken else label, rule, theta)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from meta_train import evaluation_commands, robustness_command
 from meta_train.arguments import positive, step, usage
+from meta_train.interruption import Interrupted
 from meta_train.starting import UsageError, find_config, load_config, start_jax
 
 FAILED, BAD_USAGE, MISSING_DATA, INTERRUPTED = 1, 2, 3, 130
@@ -302,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     try:
         return args.handler(args)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,9 @@
-"""The commands that measure optimizers: evaluate, report."""
+"""The commands that measure optimizers: evaluate, tune, report."""
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,10 @@ def evaluate(args: argparse.Namespace) -> int:
         steps = args.steps or SUITES[args.suite].steps
         entries = chosen_entries([args.target, *args.optimizers], args.baselines)
         evaluation.check(entries, args.seeds, steps)
-    say = lambda line: print(line, file=sys.stderr, flush=True)
     given = Path(args.out) if args.out else None
-    with results_folder(given, f"{short_name(args.target)}-{args.suite}") as out:
-        found = evaluation.evaluate(entries, args.suite, args.seeds, steps, progress=say)
+    name = f"{short_name(args.target)}-{args.suite}"
+    with results_folder(given, name) as out, _session(args) as session:
+        found = evaluation.evaluate(entries, args.suite, args.seeds, steps, session=session)
         found.save(out)
     print(reports.table(found))
     print(f"\nresults: {out / 'results.json'}, {out / 'results.parquet'}")
@@ -33,6 +35,24 @@ def evaluate(args: argparse.Namespace) -> int:
     except reports.MissingExtra as error:
         print(f"no report.html: {error}")
     return 0
+
+
+@contextmanager
+def _session(args: argparse.Namespace) -> Iterator[Any]:
+    """What surrounds a measurement made by a command: its cache, its progress, its interruption."""
+    from meta_train.curve_cache import CurveCache, default_cache
+    from meta_train.interruption import Interrupted, interruptible
+    from meta_train.measure import Session
+
+    cache = default_cache() if args.cache is None else CurveCache(Path(args.cache))
+    kept = args.cache != "none"
+    say = lambda line: print(line, file=sys.stderr, flush=True)
+    with interruptible() as stopped:
+        try:
+            yield Session(cache if kept else None, say=say, stopped=stopped)
+        except Interrupted:
+            say("interrupted; " + ("the same command goes on from there" if kept else "no cache"))
+            raise
 
 
 def report(args: argparse.Namespace) -> int:
@@ -68,19 +88,29 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_runs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seeds", type=positive, default=3, metavar="N", help="default: 3")
+    command.add_argument("--steps", type=positive, metavar="N", help="default: the suite's")
+    command.add_argument(
+        "--cache", metavar="DIR", help="of measured curves (default: the user's); none: none"
+    )
+
+
 def add_to(add: Any) -> None:
     """Adds the commands; `add(name, handler, help)` makes one."""
     command = add("evaluate", evaluate, "run an optimizer and baselines over a suite of tasks")
     command.add_argument("target", metavar="NAME|FILE|RUN", help="the optimizer to look at")
     command.add_argument("--suite", required=True, help="name of the suite")
     command.add_argument(
-        "--baselines", type=names, metavar="A,B", help="default: all of them; none: none"
+        "--baselines",
+        type=names,
+        metavar="A,B",
+        help="NAME, NAME+SCHEDULE, NAME_RATE (default: the standard ones); none: none",
     )
     command.add_argument(
         "--optimizers", type=names, default=[], metavar="A,B", help="further names, files, runs"
     )
-    command.add_argument("--seeds", type=positive, default=3, metavar="N", help="default: 3")
-    command.add_argument("--steps", type=positive, metavar="N", help="default: the suite's")
+    _add_runs(command)
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
 
     command = add("report", report, "write report.html of an evaluation, several, or a run")

@@ -19,6 +19,10 @@ class Interruption:
         self._asked = True
 
 
+class Interrupted(Exception):
+    """Work was stopped from outside; what had been done by then is kept."""
+
+
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
     """While it lasts, SIGINT and SIGTERM only ask; nothing is saved from within a handler."""

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import TextIOBase
 from typing import TextIO
@@ -63,6 +63,66 @@ class Progress:
         with suppress(OSError):
             self._stream.write(text)
             self._stream.flush()
+
+
+class Countdown:
+    """Says how many tasks of an evaluation are done and left, and how long the rest may take."""
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        tasks: int,
+        todo: Sequence[tuple[int, float]],
+        programs: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """todo: for each task that is not done yet its runs, and what one of them costs.
+
+        programs: to compile, before and between the runs. Costs need no unit.
+        """
+        self._say, self._clock = say, clock
+        self._tasks, self._tasks_done = tasks, tasks - len(todo)
+        self._programs, self._programs_done = programs, 0
+        self._runs, self._runs_done = sum(runs for runs, _ in todo), 0
+        self._cost, self._cost_done = sum(runs * cost for runs, cost in todo), 0.0
+        self._running = self._compiling = 0.0  # seconds
+        self._began, self._said = clock(), -float("inf")
+        if self._tasks_done:
+            say(f"{self._tasks_done} of {tasks} tasks are in the cache")
+        if todo:
+            say(f"{self._runs} runs to go; compiling {programs} programs")
+
+    def compiled(self, programs: int) -> None:
+        """So many more than before."""
+        self._programs_done += programs
+        self._compiling = self._clock() - self._began - self._running
+        self._now_and_then(f"compiled {self._programs_done}/{self._programs} programs")
+
+    def ran(self, runs: int, cost: float, seconds: float) -> None:
+        """So many more runs, of which all together cost so much and took so long."""
+        self._runs_done += runs
+        self._cost_done += cost
+        self._running += seconds
+        self._now_and_then(f"{self._runs_done}/{self._runs} runs")
+
+    def finish(self, task: str) -> None:
+        self._tasks_done += 1
+        self._said = -float("inf")
+        left = self._tasks - self._tasks_done
+        self._now_and_then(f"{task}: {self._tasks_done}/{self._tasks} tasks done, {left} to go")
+
+    def _now_and_then(self, line: str) -> None:
+        now = self._clock()
+        if now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            self._say(line + self._left())
+
+    def _left(self) -> str:
+        if not self._cost_done or self._runs_done == self._runs:
+            return ""
+        running = self._running * (self._cost / self._cost_done - 1.0)
+        compiling = self._compiling * (self._programs / self._programs_done - 1.0)
+        return f", about {duration(running + compiling)} left"
 
 
 def duration(seconds: float) -> str:

@@ -56,7 +56,7 @@ def _at_rate(entries: Sequence[Entry], value: Any, steps: int) -> list[Entry]:
     if value == OWN:
         return list(entries)
     return [
-        e._replace(name=f"{e.name} at {point_name(value)}", learning_rates=(value,))
+        e._replace(name=f"{e.name} at {point_name(value)}", trials=({"learning_rate": value},))
         for e in entries
     ]
 
@@ -209,7 +209,12 @@ def run(
         families = tuple(dict.fromkeys(f for point in together.values() for f in point.families))
         progress(f"{name}: {', '.join(together)}")
         found = evaluate.evaluate(
-            list(chosen.values()), families, seeds, length, measurements, progress
+            list(chosen.values()),
+            families,
+            seeds,
+            length,
+            measurements,
+            evaluate.Session(say=progress),
         )
         numbers = {entry: number for number, entry in enumerate(chosen)}
         for label, point in together.items():

@@ -11,6 +11,11 @@ class UsageError(Exception):
     """The command cannot do what it was asked; the message says why."""
 
 
+def cache_folder() -> Path:
+    """The user's cache of this package; XDG_CACHE_HOME moves it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "learned-opt"
+
+
 def start_jax(devices: int = 1, cached: bool = True) -> None:
     """Imports JAX with `devices` parts of the host and a compile cache in the user's cache folder.
 
@@ -19,8 +24,7 @@ def start_jax(devices: int = 1, cached: bool = True) -> None:
     import jax
 
     if cached and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache / "learned-opt" / "jax"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # A fresh state is drawn by dozens of small programs; together they take seconds.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.03)

@@ -23,6 +23,14 @@ os.environ.setdefault("TFDS_DATA_DIR", str(Path(tempfile.gettempdir()) / "learne
 jaxtyping.install_import_hook(["learned_opt", "tasks", "meta_train"], "type_checks.checked")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory):
+    """No test reads or writes the curves in the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def unchecked():
     """For tests that give values of a wrong type on purpose, to see what a user is told."""

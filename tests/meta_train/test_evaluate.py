@@ -148,8 +148,8 @@ def test_an_untuned_entry_equals_its_rate_in_the_grid(report):
 def test_the_grid_takes_the_best_rate_for_each_task(report):
     grid = report.grids["adam (tuned)"]
     rates = [trial["learning_rate"] for trial in grid.trials]
-    assert len(rates) == 7
-    assert rates[0] == 1e-4 and rates[-1] == 1e-1
+    assert len(rates) == 15
+    assert rates[0] == 1e-7 and rates[-1] == 1.0
     for task, finals in enumerate(grid.final_loss):
         assert grid.chosen[task] == int(np.argmin(finals))
         assert report.train_loss[2, task, :, -1].mean() == pytest.approx(min(finals))
@@ -165,7 +165,9 @@ def test_diverged_runs_are_kept_and_counted(report):
 
 
 def test_a_grid_never_picks_a_rate_that_diverges():
-    entry = Entry("rates", Rate(), RULE.theta, learning_rates=(1e4, 0.5))
+    entry = Entry(
+        "rates", Rate(), RULE.theta, trials=({"learning_rate": 1e4}, {"learning_rate": 0.5})
+    )
     report = evaluate([entry], [Bowl()], seeds=2, steps=20)
     assert report.grids["rates"].chosen == (1,)
     assert report.grids["rates"].final_loss[0][0] is None

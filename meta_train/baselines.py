@@ -1,0 +1,119 @@
+"""Hand-designed optimizers as lines of a table, by name: tuned, at one rate, or as they come."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.hand.schedules import SCHEDULES
+from learned_opt.hand.spec import HandDesigned
+from learned_opt.naming import check_name
+from learned_opt.registry import HAND_DESIGNED
+from meta_train.runs import Setting
+
+STANDARD = ("adam", "rmsprop", "sgd", "adam_1e-3", "relative_adam")
+UNTUNED = ("relative_adam",)
+DEFAULT = "default"  # after a name: as it comes
+
+
+def half_decades(low: int, count: int) -> tuple[float, ...]:
+    """`count` rates from 10^low on, each a half decade above the one before."""
+    return tuple(float(f"{10 ** (low + k / 2):.3g}") for k in range(count))
+
+
+WIDE = half_decades(-7, 15)  # of the yardstick: 1e-7 to 1
+NARROW = half_decades(-4, 7)  # 1e-4 to 1e-1
+GRIDS = {"adam": WIDE, "adamw": WIDE, "rmsprop": NARROW, "sgd": NARROW}
+
+
+class Entry(NamedTuple):
+    """One line of a report: an optimizer with its weights.
+
+    trials: hyperparameters of each; where there are any, each task gets those with the least mean
+    final training loss over the seeds. A learned rule has `learning_rate` alone.
+    """
+
+    name: str
+    optimizer: LearnedOptimizer
+    theta: Theta
+    trials: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def settings(self) -> list[Setting]:
+        """One, or one for each trial."""
+        if not self.trials:
+            return [Setting(self.optimizer, self.theta)]
+        if isinstance(self.optimizer, HandDesigned):
+            # As theta, so that the grid shares one program with the untuned entry of the rule.
+            return [setting(self.optimizer, **trial) for trial in self.trials]
+        rates = [np.float32(trial["learning_rate"]) for trial in self.trials]
+        return [Setting(self.optimizer, self.theta, rate) for rate in rates]
+
+
+def setting(rule: HandDesigned, **hyperparameters: Any) -> Setting:
+    """The rule with hyperparameters in place of its defaults; numbers become weights.
+
+    Raises ValueError.
+    """
+    rule.check(hyperparameters)
+    values = {"learning_rate": rule.learning_rate} | hyperparameters
+    fixed = {name: values.pop(name) for name in rule.static if name in values}
+    theta = {"log_learning_rate": np.log(np.float32(values.pop("learning_rate")))}
+    theta |= {name: np.float32(value) for name, value in values.items()}
+    return Setting(rule.including(**fixed) if fixed else rule, theta)
+
+
+def grid(name: str) -> tuple[float, ...]:
+    """The rates a baseline is tuned over: half decades, seven around its default unless listed.
+
+    adam and adamw, with and without a schedule, get 15 from 1e-7 to 1.
+    """
+    centre = np.log10(HAND_DESIGNED[name].learning_rate)
+    around = tuple(float(f"{10 ** (centre + k / 2):.3g}") for k in range(-3, 4))
+    return GRIDS.get(name, around)
+
+
+def find_rule(name: str, what: str = "optimizer") -> HandDesigned:
+    """A hand-designed optimizer: NAME, or NAME+SCHEDULE. Raises ValueError."""
+    rule, plus, schedule = name.partition("+")
+    check_name(what, rule, HAND_DESIGNED)
+    if not plus:
+        return HAND_DESIGNED[rule]
+    check_name(f"{what}, schedule of {rule}", schedule, SCHEDULES)
+    return HAND_DESIGNED[rule].including(schedule=schedule)
+
+
+def standard_baselines(names: Sequence[str] | None = None) -> list[Entry]:
+    """Hand-designed entries by name, those of STANDARD by default.
+
+    NAME and NAME+SCHEDULE are tuned per task over the rates of `grid`, and are entries of their
+    own; NAME_RATE is run at that rate and NAME_default as it comes, as is relative_adam always.
+    """
+    return [_baseline(name) for name in (STANDARD if names is None else names)]
+
+
+def _baseline(name: str) -> Entry:
+    bare, at = _split(name)
+    rule = find_rule(bare, "baselines")
+    if at is None and bare not in UNTUNED:
+        trials = tuple({"learning_rate": rate} for rate in grid(rule.name))
+        return Entry(f"{name} (tuned)", rule, setting(rule).theta, trials)
+    chosen = {} if at in (None, DEFAULT) else {"learning_rate": float(at)}
+    return Entry(name, rule, setting(rule, **chosen).theta)
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """NAME, and what stands behind its last underscore where that is a rate or `default`."""
+    bare, _, end = name.rpartition("_")
+    if name in HAND_DESIGNED or not (bare and (end == DEFAULT or _is_number(end))):
+        return name, None
+    return bare, end
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
