@@ -41,6 +41,7 @@ def run(chosen: dict[str, Any], scale: Any) -> Any:
     def step(carry, gradient):
         params, state = carry
         extra = {"value": jnp.float32(1.0), "n_items": jnp.int32(4), "unknown": "extra"}
+        extra |= {"obj_fn": lambda p: sum(jnp.vdot(g, p[n]) for n, g in gradient.items())}
         updates, state = tx.update(gradient, state, params, **extra)
         return (optax.apply_updates(params, updates), state), None
 
@@ -87,7 +88,8 @@ def test_parts_say_what_they_need(chosen):
     assert part.about
     tx = make("adam", None, **chosen)
     state = jax.eval_shape(tx.init, PARAMS)
+    given = {"params": PARAMS, "obj_fn": lambda params: 0.0}
     for name in part.needs:
-        assert name == "params"
-        with pytest.raises(ValueError, match=f"params: {names[0]} needs the parameters"):
-            jax.eval_shape(lambda s: tx.update(PARAMS, s), state)
+        rest = {key: value for key, value in given.items() if key != name}
+        with pytest.raises(ValueError, match=f"{name}: {names[0]} needs the "):
+            jax.eval_shape(lambda s, rest=rest: tx.update(PARAMS, s, **rest), state)

@@ -11,7 +11,9 @@ from learned_opt.hand.parts import (
     gl_fractional,
     guard,
     lookahead,
+    mechanize,
     normalize,
+    sam,
     schedule_free,
     soft_clip,
     spectral_bound,
@@ -21,6 +23,7 @@ from learned_opt.hand.parts import (
 from learned_opt.hand.parts.base import Part
 
 MODULES = (
+    sam,
     clip,
     soft_clip,
     normalize,
@@ -29,6 +32,7 @@ MODULES = (
     cautious,
     trust_ratio,
     spectral_bound,
+    mechanize,
     lookahead,
     schedule_free,
     guard,
