@@ -62,18 +62,19 @@ def report(args: argparse.Namespace) -> int:
     from meta_train.training_report import write_training_html
 
     folder = Path(args.folders[0])
+    seen = Report.load(args.seen) if args.seen else None
     if len(args.folders) > 1 or args.out:
-        return _compare(args)
+        return _compare(args, seen)
     if (folder / "metrics.jsonl").is_file() and not (folder / "results.parquet").is_file():
         print(f"report: {write_training_html(folder)}")
         return 0
     found = Report.load(folder)
     print(reports.table(found))
-    print(f"\nreport: {reports.write_html(found, folder)}")
+    print(f"\nreport: {reports.write_html(found, folder, seen)}")
     return 0
 
 
-def _compare(args: argparse.Namespace) -> int:
+def _compare(args: argparse.Namespace, seen: Any) -> int:
     from meta_train import report as reports
     from meta_train.chosen import results_folder
     from meta_train.comparison import combine
@@ -82,7 +83,7 @@ def _compare(args: argparse.Namespace) -> int:
     given = Path(args.out) if args.out else None
     with results_folder(given, f"comparison-{found.suite}") as out:
         found.save(out)
-        path = reports.write_html(found, out)
+        path = reports.write_html(found, out, seen)
     print(reports.table(found))
     print(f"\nresults: {out / 'results.json'}, {out / 'results.parquet'}\nreport: {path}")
     return 0
@@ -116,6 +117,9 @@ def add_to(add: Any) -> None:
     command = add("report", report, "write report.html of an evaluation, several, or a run")
     command.add_argument(
         "folders", nargs="+", metavar="DIR", help="an evaluation or a run; several are compared"
+    )
+    command.add_argument(
+        "--seen", metavar="DIR", help="results on tasks of meta-training, drawn beside the others"
     )
     command.add_argument(
         "--out", metavar="DIR", help="of a comparison; default: results/comparison-SUITE, -2, ..."

@@ -51,7 +51,9 @@ table.heat th span { writing-mode: vertical-rl; transform: rotate(180deg); white
 .key { display: inline-block; width: 1.9rem; height: .7rem; margin-right: .5rem; }
 .keys { display: flex; flex-wrap: wrap; gap: .3rem 1.3rem; margin: .6rem 0 1rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem; }
-.wide { grid-template-columns: minmax(0, 42rem); }
+.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 34rem), 1fr)); }
+.wide figure { overflow-x: auto; }
+.wide svg { min-width: 27rem; }
 figure { margin: 0; padding: .7rem .8rem .4rem; background: var(--card); border-radius: .6rem;
   min-width: 0; }
 figcaption { font-weight: 600; margin-bottom: .3rem; }

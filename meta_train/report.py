@@ -11,17 +11,20 @@ from meta_train.results import Report
 __all__ = ["MissingExtra", "html", "table", "write_html"]
 
 
-def write_html(report: Report, folder: str | Path) -> Path:
-    """Writes report.html and says where. Raises MissingExtra without matplotlib."""
-    text = html(report)
+def write_html(report: Report, folder: str | Path, seen: Report | None = None) -> Path:
+    """Writes report.html and says where; see `html`."""
+    text = html(report, seen)
     path = Path(folder) / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def html(report: Report) -> str:
-    """The page: the same text for the same report. Raises MissingExtra without matplotlib."""
+def html(report: Report, seen: Report | None = None) -> str:
+    """The page: the same text for the same report. Raises MissingExtra without matplotlib.
+
+    seen: results on tasks of meta-training, to be drawn beside in the figure of budgets.
+    """
     yardstick = escape(report.optimizers[report.yardstick])
     sections = [
         f"<h1>Optimizers on {escape(report.suite)}</h1>",
@@ -49,7 +52,7 @@ def html(report: Report) -> str:
         "<h2>Envelope, wall clock and area scores</h2>",
         tables.other_scores(report),
         page.folded("Time per step", tables.step_times(report)),
-        *_budgets(report),
+        *_budgets(report, seen),
         "<h2>What diverged and why</h2>",
         tables.divergences(report),
         "<h2>Losses</h2>",
@@ -75,15 +78,16 @@ def _comparison(report: Report) -> list[str]:
     ]
 
 
-def _budgets(report: Report) -> list[str]:
-    drawing = drawn.budgets(report)
+def _budgets(report: Report, seen: Report | None) -> list[str]:
+    drawing = drawn.budgets([report] if seen is None else [seen, report])
     if not drawing:
         return []
+    beside = "" if seen is None else f" Left: {escape(seen.suite)}, tasks of meta-training."
     return [
         "<h2>What tuning is worth</h2>",
         "<p>One setting for all tasks against some trials for each of them: the box is the middle "
         "half of the tasks, the line its median, the dots all tasks. The one setting is the best "
         "on these very tasks, which favours it; k trials are the expected best of k that were "
-        "drawn from all that were tried. In results.json: budgets.</p>",
+        f"drawn from all that were tried.{beside} In results.json: budgets.</p>",
         drawing,
     ]

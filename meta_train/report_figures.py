@@ -1,5 +1,6 @@
 """The figures of an evaluation's page: learning curves, profiles, budgets."""
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -92,19 +93,19 @@ def profiles(report: Report) -> str:
     return keys(report) + page.figures(captions, drawings)
 
 
-def budgets(report: Report) -> str:
-    """Box plots over tasks of what one setting and more trials reach; nothing if undefined."""
-    rows = []
-    for budget in report.budgets:
-        owner = next(o for o, name in enumerate(report.optimizers) if name == budget.optimizer)
-        rows.append((budget.name, style(report, owner), budget.ratio))
-    rows = [row for row in rows if row[2].size]
-    if not rows:
-        return ""
-    drawing = figures.draw_boxes(
-        rows,
-        "final loss over the yardstick's by budget",
-        f"final training loss over that of {report.optimizers[report.yardstick]}",
-        1.0,
-    )
-    return page.figures(["Lower is better"], [drawing], wide=True)
+def budgets(reports: Sequence[Report]) -> str:
+    """Box plots over tasks of what one setting and more trials reach, a card for each report."""
+    captions, drawings = [], []
+    for report in reports:
+        styles = {name: style(report, o) for o, name in enumerate(report.optimizers)}
+        rows = [
+            (budget.name, styles[budget.optimizer], budget.ratio)
+            for budget in report.budgets
+            if budget.ratio.size
+        ]
+        if rows:
+            x_label = f"final training loss over that of {report.optimizers[report.yardstick]}"
+            label = f"{x_label} on {report.suite}, by budget"
+            captions.append(f"{escape(report.suite)}: lower is better")
+            drawings.append(figures.draw_boxes(rows, label, x_label, 1.0))
+    return page.figures(captions, drawings, wide=True) if drawings else ""

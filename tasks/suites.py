@@ -1,5 +1,7 @@
 """Named sets of tasks, split in advance: some choose a checkpoint, some only ever judge it.
 
+The suite `seen` is of tasks that were trained on, to be set beside the held-out ones.
+
 A held-out task differs from every task of every training preset in at least two of its three traits
 (architecture, dataset, loss; tasks/traits.py). The datasets wine, breast_cancer, diabetes, shapes
 and corpus, the losses squared_hinge and log_cosh, and the architectures below but for the dense
@@ -13,15 +15,16 @@ from typing import Any, NamedTuple
 
 from tasks.base import TaskFamily
 from tasks.data import DATASETS
+from tasks.families.cnn import CNNClassifier
 from tasks.families.conv_language import ConvLanguageModel
 from tasks.families.functions_nd import FunctionND
 from tasks.families.language import LanguageModel
 from tasks.families.mixer import MLPMixer
-from tasks.families.mlp import MLPClassifier
+from tasks.families.mlp import MLPClassifier, SoftmaxRegression
 from tasks.families.physics import PoissonNetwork
 from tasks.families.recommender import Recommender
 from tasks.families.residual_mlp import ResidualMLP
-from tasks.families.synthetic import MatrixFactorisation
+from tasks.families.synthetic import Function2D, MatrixFactorisation, Quadratic
 from tasks.names import check_name
 
 
@@ -113,12 +116,20 @@ _FAR = (
         users=400, items=300, true_rank=10, rank=32, loss="log_cosh", seed=2, name="recommender_400"
     ),
 )
+_SEEN = (  # in every config that trains packaged weights
+    Quadratic(dim=20),
+    Function2D("rosenbrock"),
+    SoftmaxRegression(),
+    MLPClassifier(widths=(16,), initial_scale=(0.5, 2.0), name="digits_mlp"),
+    CNNClassifier(),
+)
 
 SUITES: dict[str, Suite] = {
     "far": Suite(_FAR, steps=5000),
     "heldout_full": Suite(_SMALL + _MORE, steps=2000),
     "heldout_quick": Suite(_QUICK, steps=1000),
     "heldout_small": Suite(_SMALL, steps=1000),
+    "seen": Suite(_SEEN, steps=1000),
     "selection": Suite(
         (
             MLPClassifier(widths=(24, 24), activation="gelu", image_size=4, name="digits_4x4_gelu"),

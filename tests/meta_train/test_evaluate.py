@@ -102,6 +102,7 @@ def test_shapes_and_names(report):
     assert report.tasks == ("bowl", "wide")
     assert report.eval_steps == tuple(range(0, 41, 5))
     assert report.train_loss.shape == report.test_loss.shape == (4, 2, 2, 9)
+    assert list(report.forms.values()) == ["learned", "learned", "constant", "constant"]
     assert report.seconds_per_step.shape == (4, 2)
     assert (report.seconds_per_step > 0).all()
     assert report.lower_bound[0].tolist() == [-1.0, -1.0]
@@ -161,6 +162,7 @@ def test_diverged_runs_are_kept_and_counted(report):
     verdict = report.verdicts[1]
     assert verdict.diverged == 4
     assert verdict.speedup == 0.0 and verdict.reached == 0
+    assert report.ranking[-1] == 1
     assert verdict.ratio > 1.0
 
 

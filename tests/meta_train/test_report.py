@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from reports import STEPS, make_report
 
-from meta_train import figures, page, report as module, report_figures, report_tables, stats
+from meta_train import (
+    figures,
+    page,
+    report as module,
+    report_figures,
+    report_tables,
+    stats,
+    wording,
+)
 
 VOID = {"meta", "br", "line", "path", "use", "rect", "image"}
 
@@ -81,10 +89,6 @@ def test_every_number_of_the_score_table_is_in_the_json(text, tmp_path):
     assert list(found["budgets"])[0] == "rule <b>, one setting"
 
 
-def test_the_page_is_the_same_every_time(text):
-    assert module.html(make_report()) == text
-
-
 def test_the_verdict_is_a_sentence_before_all_tables(text):
     verdict = re.search(r'<p class="verdict">(.*?)</p>', text)
     assert verdict and verdict.end() < text.index("<table")
@@ -97,7 +101,7 @@ def test_the_verdict_is_a_sentence_before_all_tables(text):
         assert said in verdict.group(1)
     wild = make_report(optimizers=("wild", "rule <b>", "adam (tuned)"))
     wild = dataclasses.replace(wild, diverged=wild.diverged[[1, 0, 2]])
-    assert "wild: 1 of 4 runs diverged" in module.html(wild)
+    assert wording.headline(wild).startswith("wild: 1 of 4 runs diverged")
 
 
 def test_scores_come_with_failures_first_and_forms_apart(text):
@@ -115,22 +119,30 @@ def test_scores_come_with_failures_first_and_forms_apart(text):
         ["1 of 4", "2 of 2"],
     ]
     assert "rule &lt;b&gt;" in rows[0] and 'class="yardstick"' in rows[1] and "wild" in rows[2]
-    plain = module.html(make_report(forms={}))
-    assert 'class="group"' not in plain
+    assert 'class="group"' not in report_tables.scores(make_report(forms={}))
 
 
 def test_runs_left_out_for_a_diverged_yardstick_are_told():
     report = make_report()
-    assert "leave these out" not in module.table(report) + module.html(report)
+    assert "leave these out" not in module.table(report) + report_tables.scores(report)
     train = report.train_loss.copy()
     train[2, 1, :, -1] = np.nan
     train[2, 0, 0, -1] = np.nan
     bound = np.broadcast_to(report.lower_bound, train.shape[:-1])
     report = make_report(train_loss=train, diverged=stats.find_diverged(train, bound))
     told = "adam (tuned) diverged in 3 of 4 runs"
-    assert told in module.table(report) and told in module.html(report)
+    page = module.html(report)
+    assert told in module.table(report) and told in page
     assert re.search(r"rule <b> .* 1/1 ", module.table(report))
-    assert "nan" not in module.table(report) + module.html(report)
+    assert "nan" not in module.table(report) + page
+
+
+def test_seen_tasks_are_drawn_beside_unseen_ones(text):
+    both = "".join(module._budgets(make_report(), make_report(suite="seen")))
+    assert text.count("<figcaption>two &amp; more: lower is better") == 1
+    cards = re.findall(r"<figcaption>([^<]*): lower is better", both)
+    assert cards == ["seen", "two &amp; more"]
+    assert "Left: seen, tasks of meta-training" in both and "Left: seen" not in text
 
 
 def test_names_are_escaped(text):
@@ -142,7 +154,7 @@ def test_grids_show_the_rate_taken_and_what_diverged(text):
     grid = text[text.index("Tuned baselines") :]
     assert re.search(r'<td class="best">1</td><td>diverged</td>', grid)
     assert re.search(r'<td>0.5</td><td class="best">0.25</td>', grid)
-    assert "None: every optimizer" in module.html(make_report(grids=False))
+    assert "None: every optimizer" in report_tables.grids(make_report(grids=False))
 
 
 def test_diverged_runs_are_marked_in_tables_and_curves(text):
@@ -194,7 +206,7 @@ def test_the_text_table():
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_write_html(tmp_path, text):
+def test_the_page_is_the_same_every_time_and_written_whole(tmp_path, text):
     path = module.write_html(make_report(), tmp_path / "new")
     assert path.name == "report.html"
     assert path.read_text(encoding="utf-8") == text

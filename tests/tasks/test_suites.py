@@ -56,7 +56,14 @@ def test_suites_are_as_large_as_promised():
     assert set(names("heldout_quick")) < set(names("heldout_small")) < set(names("heldout_full"))
     assert len(names("heldout_full")) >= 18 and SUITES["heldout_full"].steps == 2000
     assert SUITES["far"].steps == 5000 and SUITES["heldout_small"].steps == 1000
-    assert set(HELD_OUT) | {"selection"} == set(SUITES)
+    assert set(HELD_OUT) | {"selection", "seen"} == set(SUITES)
+
+
+@pytest.mark.parametrize("name", ["hierarchical_rnn", "hierarchical_rnn_paper", "small_fc"])
+def test_seen_tasks_are_trained_on(name):
+    unnamed = [dataclasses.replace(family, name="") for family in preset(name)]
+    for family in SUITES["seen"].families:
+        assert dataclasses.replace(family, name="") in unnamed
 
 
 @pytest.mark.parametrize("name", PRESETS)
