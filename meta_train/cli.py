@@ -144,6 +144,13 @@ def config_reference(args: argparse.Namespace) -> int:
 
 
 def show_list(args: argparse.Namespace) -> int:
+    if args.markdown:
+        if args.what != "optimizers":
+            raise UsageError(f"--markdown belongs to list optimizers, not to list {args.what}")
+        from meta_train.optimizer_reference import reference
+
+        print(reference(), end="")
+        return 0
     from meta_train.listing import LISTS
 
     rows = LISTS[args.what]()
@@ -238,7 +245,11 @@ def _add_more(add: Any, commands: Any) -> None:
 
     command = add("list", show_list, "what there is to choose from")
     command.add_argument("what", choices=("optimizers", "pretrained", "suites", "tasks"))
-    command.add_argument("--json", action="store_true", help="for scripts")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for scripts")
+    form.add_argument(
+        "--markdown", action="store_true", help="of optimizers: print docs/optimizers_table.md"
+    )
 
     command = add("bench", bench, "measure speed: of meta-training, of one update, of tasks")
     command.add_argument("what", choices=("meta", "step", "tasks"))

@@ -10,13 +10,22 @@ def _first_line(about: Any) -> str:
 
 
 def optimizers() -> Rows:
-    """Learned rules and hand-designed ones."""
+    """Learned rules and hand-designed ones, these with all that steers them."""
     from learned_opt.registry import HAND_DESIGNED, LEARNED
 
     rows = [{"name": n, "about": _first_line(of), "learned": True} for n, of in LEARNED.items()]
     for name, rule in HAND_DESIGNED.items():
-        about = f"hand-designed, learning rate {rule.learning_rate:g} unless given"
-        rows.append({"name": name, "about": about, "learned": False})
+        wants = [extra for extra in rule.needs if extra != "params"]
+        about = f"{rule.formula}{'; update needs ' if wants else ''}{', '.join(wants)}"
+        row = {"name": name, "about": about, "learned": False, "formula": rule.formula}
+        row |= {"source": rule.source, "needs": list(rule.needs)}
+        row |= {"learning_rate": rule.learning_rate, "defaults": rule.defaults}
+        row["controls"] = {
+            control: {"scale": range_.scale, "low": range_.low, "high": range_.high}
+            for control, range_ in rule.controls.items()
+        }
+        row["state_bytes_per_parameter"] = rule.state_bytes()
+        rows.append(row)
     return rows
 
 
