@@ -11,12 +11,12 @@ from learned_opt.registry import HAND_DESIGNED
 HEAD = """\
 # Every hand-designed optimizer
 
-This page is written by `learned-opt list optimizers --markdown`; [optimizers.md](optimizers.md) says
-how to use what is in it. g: gradient; w: parameters; m, v: averages of g and g^2 with decays b1 and
-b2, m_hat and v_hat free of their start at 0; u: the direction, w <- w - rate * u. Bytes: of state
-for each float32 parameter, measured on a (256, 512) kernel with its bias. In brackets behind a
-hyperparameter's default: where searches and controllers look for it. Choices shape the program and
-cannot be traced or steered.
+This page is written by `learned-opt list optimizers --markdown`; [optimizers.md](optimizers.md)
+says how to use what is in it. g: gradient; w: parameters; m, v: averages of g and g^2 with decays
+b1 and b2, m_hat and v_hat free of their start at 0; u: the direction, w <- w - rate * u. Bytes: of
+state for each float32 parameter, measured on a (256, 512) kernel with its bias. In brackets behind
+a hyperparameter's default: where searches and controllers look for it. Choices shape the program
+and cannot be traced or steered.
 """
 ROW = "| name | formula | source | `update` needs | bytes | rate | hyperparameters | choices |"
 PART_ROW = "| name | place | what it does | source | fields |"

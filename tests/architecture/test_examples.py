@@ -53,7 +53,9 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/use.md", "docs/monitoring.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/use.md", "docs/optimizers.md", "docs/monitoring.md"]
+)
 def test_code_in_documents_runs(name):
     names: dict = {}
     for block in blocks(ROOT / name, "python"):
