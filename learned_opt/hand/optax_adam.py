@@ -71,12 +71,12 @@ def _ademamix(
     eps_root: Scalar = 0.0,
     warmup_steps: int = 0,
 ):
-    """warmup_steps: over which alpha grows from 0 and the half-life of b3 from that of b1."""
+    """warmup_steps: over which alpha grows from 0, and b3 from b1 linearly in its half-life."""
     if not warmup_steps:
         return optax.contrib.scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root)
 
     def grown(count: Any) -> Any:
-        return jnp.minimum(1.0, count / warmup_steps)
+        return jnp.minimum(1.0, (count + 1.0) / warmup_steps)
 
     def half_life(b: Any) -> Any:
         return jnp.log(0.5) / jnp.log(b) - 1.0

@@ -46,7 +46,7 @@ def schedule_free(
 
     def update(updates, state, params=None):
         count = state.count + 1
-        warmth = jnp.minimum(1.0, count / warmup_steps) if warmup_steps else 1.0
+        warmth = jnp.minimum(1.0, (state.count + 1.0) / warmup_steps) if warmup_steps else 1.0
         rate = jnp.asarray(scheduled(learning_rate, state.count) * warmth, state.total.dtype)
         largest = jnp.maximum(state.largest, rate)
         weight = largest**weight_lr_power

@@ -2,12 +2,13 @@
 
 import golden
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from optax import contrib
 
-from learned_opt import make
+from learned_opt import HAND_DESIGNED, inject, make
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,68 @@ def test_the_others_are_optax_with_the_same_hyperparameters():
         for leaf in ours:
             assert not np.array_equal(ours[leaf], golden.PARAMS[leaf])
             np.testing.assert_allclose(ours[leaf], theirs[leaf], rtol=0, atol=1e-12, err_msg=name)
+
+
+def test_ademamix_warms_its_slow_average_up():
+    """Against NumPy: alpha linear in the step, b3 by its half-life between b1 and the last."""
+    b1, b2, b3, alpha, length = 0.8, 0.9, 0.99, 4.0, 4
+    chosen = {"b1": b1, "b2": b2, "b3": b3, "alpha": alpha, "warmup_steps": length}
+    with jax.enable_x64(True):
+        found = golden.run(make("ademamix", learning_rate=0.1, **chosen))
+    lives = [np.log(0.5) / np.log(b) - 1.0 for b in (b1, b3)]
+    w, fast, slow, v = np.array(golden.PARAMS["w"]), 0.0, 0.0, 0.0
+    for t, gradient in enumerate(golden.GRADIENTS, 1):
+        g, share = np.array(gradient["w"]), t / length
+        b = 0.5 ** (1.0 / ((1 - share) * lives[0] + share * lives[1] + 1.0))
+        fast, slow = b1 * fast + (1 - b1) * g, b * slow + (1 - b) * g
+        v = b2 * v + (1 - b2) * g**2
+        u = fast / (1 - b1**t) + share * alpha * slow
+        w = w - 0.1 * u / (np.sqrt(v / (1 - b2**t)) + 1e-8)
+    np.testing.assert_allclose(found["w"], w, rtol=0, atol=1e-10)
+
+
+def test_what_shapes_the_program_stays_outside_the_state_that_controllers_write():
+    """optax calls masks as schedules there, and traces sizes; an injected rule decays and moves."""
+    chosen = {
+        "lamb": {"weight_decay": 0.5, "mask": "matrices"},
+        "lars": {"weight_decay": 0.5, "nesterov": True},
+        "adopt": {"nesterov": True},
+        "adafactor": {"momentum": 0.5, "min_dim_size_to_factor": 2},
+        "galore": {"rank": 1, "update_proj_gap": 2},
+        "muon": {"ns_steps": 3, "consistent_rms": 0.2},
+    }
+
+    @jax.jit
+    def steps(params, *given):
+        both = lambda name, fields: [
+            golden.scanned(way(name, learning_rate=0.1, **fields), params, *given)
+            for way in (make, inject)
+        ]
+        return {name: both(name, fields) for name, fields in chosen.items()}
+
+    found = steps(golden.double(golden.PARAMS), *golden.stacked())
+    for name, (made, injected) in found.items():
+        for leaf in made:
+            np.testing.assert_allclose(injected[leaf], made[leaf], rtol=1e-4, err_msg=name)
+
+
+def test_lamb_steps_by_the_norm_of_what_it_picks_and_as_adam_elsewhere():
+    params = {"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([3.0, 4.0])}
+    gradients = {"w": jnp.array([[1.0, -2.0]]), "b": jnp.array([1.0, -2.0])}
+    tx = make("lamb", learning_rate=0.1, weight_decay=0.5, mask="matrices")
+    updates, _ = jax.jit(lambda g, p: tx.update(g, tx.init(p), p))(gradients, params)
+    np.testing.assert_allclose(jnp.linalg.norm(updates["w"]), 0.1 * 5.0, rtol=1e-5)
+    np.testing.assert_allclose(updates["b"], [-0.1, 0.1], rtol=1e-5)
+
+
+FLOATS = {  # of state for a parameter, on a (256, 512) kernel and a (512,) bias
+    **{"sgd": 1, "adam": 2, "amsgrad": 3, "radam": 2, "lion": 1, "lamb": 2, "ademamix": 3},
+    **{"adopt": 2, "sm3": 1.01, "adafactor": 0.01, "amos": 0, "smmf": 1 / 32 + 0.02, "muon": 1},
+    **{"prodigy": 4, "dadapt_adamw": 3, "schedule_free_adamw": 3, "schedule_free_sgd": 2},
+}
+
+
+def test_state_is_as_large_as_it_has_to_be():
+    """Schedule-free rules keep their mean beside the iterates, a float more than the authors."""
+    found = {name: HAND_DESIGNED[name].state_bytes() / 4 for name in FLOATS}
+    assert found == pytest.approx(FLOATS, abs=0.01)
