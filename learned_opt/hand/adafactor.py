@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 from learned_opt.base import Params
 from learned_opt.hand.assemble import Whole
 from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
+from learned_opt.hand.parts.base import check_count
 from learned_opt.hand.prodigy import scheduled
 from learned_opt.hand.spec import HandDesigned
 
@@ -99,6 +100,7 @@ def _adafactor(
 
     relative_step: the rate is the smaller of learning_rate and 1 / sqrt(t), as in the paper.
     """
+    check_count("min_dim_size_to_factor", min_dim_size_to_factor)
 
     def rate(count: Any) -> Any:
         given = scheduled(learning_rate, count)

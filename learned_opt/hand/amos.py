@@ -13,7 +13,7 @@ from jaxtyping import Array, Int
 from learned_opt.base import Params
 from learned_opt.hand.assemble import Whole
 from learned_opt.hand.hyperparameters import Scalar
-from learned_opt.hand.paths import path_of
+from learned_opt.hand.paths import check_pattern, path_of
 from learned_opt.hand.prodigy import scheduled
 from learned_opt.hand.spec import HandDesigned
 
@@ -40,6 +40,8 @@ def amos(
     its path, else 1 for a vector `scale`, 0.5 for other vectors, sqrt(2 / width) for an embedding
     and sqrt(1 / inputs) for other tensors. c and d fall as decay accumulates. momentum: of steps.
     """
+    for pattern, _ in scales:
+        check_pattern("scales", pattern)
 
     def init(params: Params) -> AmosState:
         square, decayed = (jax.tree.map(lambda p: jnp.zeros((), p.dtype), params) for _ in range(2))

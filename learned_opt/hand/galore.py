@@ -9,6 +9,7 @@ from optax.contrib import GaLoreDimensionNumbers, scale_by_galore
 from learned_opt.base import Params
 from learned_opt.hand.assemble import Direction
 from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
+from learned_opt.hand.parts.base import check_count
 from learned_opt.hand.spec import HandDesigned
 
 
@@ -24,6 +25,8 @@ def _galore(
 
     All axes of a tensor but the last are taken together; vectors have plain Adam.
     """
+    check_count("rank", rank)
+    check_count("update_proj_gap", update_proj_gap)
     fields: Any = {"scale": scale, "base_optimizer": optax.scale_by_adam(b1, b2, eps)}
     return scale_by_galore(rank, update_proj_gap, **fields, weight_dimension_numbers=_dimensions)
 

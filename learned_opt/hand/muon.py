@@ -11,6 +11,8 @@ from optax.contrib import MuonDimensionNumbers, scale_by_muon
 from learned_opt.base import Params
 from learned_opt.hand.assemble import Direction
 from learned_opt.hand.hyperparameters import Scalar
+from learned_opt.hand.parts.base import check_count
+from learned_opt.hand.paths import check_pattern, path_of
 from learned_opt.hand.spec import HandDesigned
 
 # Found in a path, these tell tensors that look like matrices and are tables or outputs.
@@ -35,13 +37,14 @@ def _muon(
     b1, b2: of the others. Steps have spectral norm about sqrt(max(1, outputs / inputs)), or with
     consistent_rms (0.2 matches Adam's steps) that RMS.
     """
+    check_count("ns_steps", ns_steps)
+    check_pattern("others", others)
 
     def labels(params: Params) -> Params:
         return jax.tree_util.tree_map_with_path(label, params)
 
     def label(path: Any, leaf: Any) -> str:
-        text = jax.tree_util.keystr(path, simple=True, separator="/")
-        return "muon" if leaf.ndim >= 2 and not re.search(others, text) else "adam"
+        return "muon" if leaf.ndim >= 2 and not re.search(others, path_of(path)) else "adam"
 
     def sized(updates: Params, params: Any) -> Params:
         del params

@@ -7,6 +7,7 @@ import optax
 
 from learned_opt.hand.assemble import Direction, Whole
 from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
+from learned_opt.hand.parts.base import check_count
 from learned_opt.hand.spec import HandDesigned
 
 
@@ -74,6 +75,7 @@ def _ademamix(
     """warmup_steps: over which alpha grows from 0, and b3 from b1 linearly in its half-life."""
     if not warmup_steps:
         return optax.contrib.scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root)
+    check_count("warmup_steps", warmup_steps)
 
     def grown(count: Any) -> Any:
         return jnp.minimum(1.0, (count + 1.0) / warmup_steps)

@@ -190,3 +190,25 @@ def test_schedules_multiply_the_rate(name):
 
     first, second = run()
     assert first < 0.0 and abs(second) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("schedule_free_sgd", "warmup_steps", -3),
+        ("ademamix", "warmup_steps", 2.5),
+        ("galore", "rank", 0),
+        ("galore", "update_proj_gap", 0),
+        ("muon", "ns_steps", 0),
+        ("muon", "others", "("),
+        ("amos", "scales", [["(", 1.0]]),
+        ("adafactor", "min_dim_size_to_factor", 0),
+        ("lamb", "mask", "vectors"),
+        ("adamw2", "iterations", 0),
+        ("prodigy", "estim_lr0", 0.0),
+        ("smmf", "decay_rate", 0.5),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(name, field, value, unchecked):
+    with pytest.raises(ValueError, match=field):
+        make(name, **{field: value})
