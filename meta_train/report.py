@@ -73,7 +73,7 @@ def _comparison(report: Report) -> list[str]:
     if len(report.optimizers) < 2:
         return []
     return [
-        f"<h2>{escape(report.optimizers[0])} against each of the others</h2>",
+        f"<h2>{escape(report.optimizers[report.subject])} against each of the others</h2>",
         tables.comparisons(report),
     ]
 

@@ -52,13 +52,25 @@ def _groups(report: Report) -> list[tuple[str, list[int]]]:
 
 
 def _by_form(report: Report, heads: Sequence[str], row: Any) -> str:
-    """A sortable table of optimizers; constant and scheduled forms stay apart."""
+    """A sortable table of optimizers, failures first; constant and scheduled forms stay apart."""
     groups = [
-        (title, [(Cell(name(report, o)), *row(o)) for o in members])
+        (title, [(Cell(name(report, o)), *_failures(report, o), *row(o)) for o in members])
         for title, members in _groups(report)
     ]
     numbers = [o for _, members in _groups(report) for o in members]
     return page.grouped_table(("optimizer", *heads), groups, marked=numbers.index(report.yardstick))
+
+
+def _failures(report: Report, optimizer: int) -> list[Cell]:
+    v = report.verdicts[optimizer]
+    return [
+        Cell(
+            f"{v.diverged} of {report.diverged[optimizer].size}",
+            v.diverged,
+            css="failed" * bool(v.diverged),
+        ),
+        Cell(f"{v.failed} of {wording.compared(report)}", v.failed),
+    ]
 
 
 def scores(report: Report) -> str:
@@ -66,10 +78,7 @@ def scores(report: Report) -> str:
 
     def row(o: int) -> list[Cell | str]:
         v = report.verdicts[o]
-        diverged = f"{v.diverged} of {report.diverged[o].size}"
         return [
-            Cell(diverged, v.diverged, css="failed" * bool(v.diverged)),
-            Cell(f"{v.failed} of {wording.compared(report)}", v.failed),
             Cell(times(v.ratio), v.ratio, shade=shade(1 / v.ratio)),
             Cell(times(v.speedup), v.speedup, shade=shade(v.speedup)),
             interval(v.speedup_interval),
@@ -79,8 +88,6 @@ def scores(report: Report) -> str:
         ]
 
     heads = (
-        "diverged runs",
-        "tasks failed",
         "final loss ratio<br>median",
         "speedup in steps<br>IQM",
         "95% interval<br>new tasks",
@@ -241,10 +248,11 @@ def losses(report: Report, curves: np.ndarray, split: str) -> str:
 
 def comparisons(report: Report) -> str:
     """The optimizer looked at against each of the others, over tasks."""
-    others = [o for o in report.ranking if o != 0]
     rows = []
-    for o in others:
-        c = report.compare(0, o)
+    for o in report.ranking:
+        if o == report.subject:
+            continue
+        c = report.compare(report.subject, o)
         rows.append(
             (
                 Cell(name(report, o)),
@@ -259,8 +267,8 @@ def comparisons(report: Report) -> str:
     heads = ("against", "tasks won / tied / lost", "final loss ratio<br>IQM", "95% interval")
     heads += ("ends lower", "sign test p", "Wilcoxon p")
     return page.table(heads, rows, sortable=True) + (
-        f"<p><small>{escape(report.optimizers[0])} on the final training loss; the same starts and "
-        "minibatches for both. A tie is within 1%. Ratio: interquartile mean of the logarithm over "
+        f"<p><small>{escape(report.optimizers[report.subject])} on the final training loss; the "
+        "same starts and minibatches for both. A tie is within 1%. Ratio: interquartile mean of the logarithm over "
         "tasks and seeds; the interval resamples tasks, and seeds within each. Both tests are over "
         "tasks, two-sided and exact, and not corrected for making several comparisons. All pairs "
         "in results.json: comparisons.</small></p>"

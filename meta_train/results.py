@@ -67,6 +67,11 @@ class Report:
             return self.optimizers.index(YARDSTICK)
         return len(self.optimizers) - 1
 
+    @property
+    def subject(self) -> int:
+        """Number of the optimizer looked at: the first that is not the yardstick, if any is."""
+        return int(self.yardstick == 0 and len(self.optimizers) > 1)
+
     @cached_property
     def scores(self) -> Scores:
         """Of the training loss."""

@@ -70,10 +70,9 @@ def left_out(report: Report) -> str:
 
 
 def headline(report: Report) -> str:
-    """The verdict on the optimizer looked at, the first that is not the yardstick."""
-    names, yardstick = report.optimizers, report.yardstick
-    subject = next((o for o in range(len(names)) if o != yardstick), None)
-    if subject is None:
+    """The verdict on the optimizer looked at."""
+    names, yardstick, subject = report.optimizers, report.yardstick, report.subject
+    if subject == yardstick:
         return f"{names[yardstick]} ran alone: there is nothing to compare it with."
     v = report.verdicts[subject]
     failures = f"{v.diverged} of {report.diverged[subject].size} runs diverged"

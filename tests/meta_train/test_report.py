@@ -234,3 +234,12 @@ def test_cells_sort_by_value_and_shade_by_sign():
     assert page._cell(page.Cell("x", np.nan)) == '<td data-value="Infinity">x</td>'
     assert "--good) / 0.35" in page._cell(page.Cell("x", shade=1.0))
     assert "--bad) / 0.17" in page._cell(page.Cell("x", shade=-0.5))
+
+
+def test_the_optimizer_looked_at_is_the_first_that_is_not_the_yardstick():
+    report = make_report(optimizers=("adam (tuned)", "rule", "wild"))
+    assert (report.yardstick, report.subject) == (0, 1)
+    assert wording.headline(report).startswith("rule: ")
+    assert "rule on the final training loss" in report_tables.comparisons(report)
+    alone = make_report(optimizers=("rule",), grids=False)
+    assert wording.headline(alone).startswith("rule ran alone")
