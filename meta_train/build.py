@@ -6,9 +6,11 @@ from functools import partial
 from typing import Any
 
 import jax
+import optax
 
 from learned_opt import io
 from learned_opt.base import Theta
+from learned_opt.monitoring.record import record
 from learned_opt.naming import check_name
 from meta_train.config import Config, families
 from meta_train.config_errors import ConfigError, Problem
@@ -22,6 +24,8 @@ from meta_train.stages import stages
 from meta_train.unroll import Episodes
 from tasks.augment.base import augment
 from tasks.base import TaskMix
+
+RECORDS = 2  # that wait in the state for the loop, which fetches one as the next is made
 
 
 def build_tasks(config: Config, source: str = "config") -> TaskMix:
@@ -82,7 +86,7 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
             estimators=tuple(estimators),
             weights=mix.weights,
             num_tasks=config.num_tasks,
-            meta_optimizer=config.meta_optimizer.build().transformation(config.steps),
+            meta_optimizer=_meta_optimizer(config),
             ema=config.ema,
             family_scale=config.family_scale,
             only=config.only,
@@ -90,6 +94,13 @@ def build_learner(config: Config, source: str = "config") -> GradientLearner:
         )
     except ValueError as error:
         raise ConfigError(source, [_problem(error)]) from None
+
+
+def _meta_optimizer(config: Config) -> optax.GradientTransformation:
+    tx = config.meta_optimizer.build().transformation(config.steps)
+    if config.histograms_every is None:
+        return tx
+    return record(tx, at=config.histograms_every, keep=RECORDS)
 
 
 def _estimator(config: Config, episodes: Episodes, objective: Objective) -> GradientEstimator:

@@ -197,6 +197,11 @@ class Config(Model):
         default=200,
         description="meta-steps in a row without a finite meta-gradient that end the run",
     )
+    histograms_every: AtLeastOne | None = Field(
+        default=None,
+        description="meta-updates between histograms of the meta-gradient, the update and the "
+        "weights; null: none",
+    )
     log_every: AtLeastOne = Field(default=20, description="meta-steps between transfers of metrics")
     evaluation: Evaluation | None = Field(
         default=None, description="null: the last weights are the best"

@@ -19,7 +19,7 @@ from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_s
 from meta_train.config import Config
 from meta_train.curriculum import Curriculum
 from meta_train.learner import MetaLearner
-from meta_train.loop import Best, Loop, Plan, RunState, begin
+from meta_train.loop import Best, Loop, Plan, RunState, begin, last_record
 from meta_train.progress import Progress
 from meta_train.run_folder import RunError, RunFolder
 from meta_train.sinks import Guarded, JsonLines, Sink, Wandb, keep_lines, warn
@@ -65,7 +65,7 @@ def train(
         if folder.owner:
             run_folder.describe(path, config, overrides)
             folder.write_status("running", int(state.learner.step), config.steps)
-            sinks.append(JsonLines(folder.metrics))
+            sinks.append(JsonLines(folder.metrics, folder.histograms))
         learner = curriculum.program(curriculum.stage_of_state(int(state.learner.step))).learner
         saver = Saver(config, folder, learner, checkpoints)
         progress = Progress(stream if folder.owner else StringIO(), config.steps)
@@ -120,6 +120,7 @@ def _start(
     state = begin(learner, learner.init(jax.random.key(config.seed), data, first))
     if step < 0:
         _keep_lines(folder, lambda line: False)
+        _keep_histograms(folder, state)
         return state
     if step > config.steps:
         raise RunError(f"{folder.path}: is at meta-step {step}, beyond steps = {config.steps}")
@@ -146,12 +147,20 @@ def _start(
             )
         ),
     )
+    _keep_histograms(folder, restored)
     return restored._replace(learner=learner.place(restored.learner))
 
 
 def _keep_lines(folder: RunFolder, keep: Callable[[dict[str, Any]], bool]) -> None:
     if folder.owner:
         keep_lines(folder.metrics, keep)
+
+
+def _keep_histograms(folder: RunFolder, state: RunState) -> None:
+    """Those up to the last that the state knows, which were written before it was."""
+    if folder.owner:
+        known = last_record(state)
+        keep_lines(folder.histograms, lambda row: row["step"] <= known)
 
 
 def _scored_by(config: Config) -> Any:
@@ -181,6 +190,7 @@ def _plan(config: Config) -> Plan:
         save_every=config.checkpoint.every_steps,
         save_seconds=config.checkpoint.every_seconds,
         give_up_after=config.give_up_after,
+        histograms_every=config.histograms_every,
     )
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from learned_opt.base import Theta
+from learned_opt.monitoring.record import records
 from meta_train.curriculum import Curriculum
 from meta_train.distributed import Agreement, Wish
 from meta_train.learner import MetaLearner, MetaTrainState
@@ -46,6 +47,7 @@ class Plan:
     save_every: int | None = None
     save_seconds: float | None = None
     give_up_after: int | None = None  # meta-steps in a row whose update was rejected
+    histograms_every: int | None = None  # meta-updates, as the meta-optimizer records them
 
     def evaluates_at(self, step: int) -> bool:
         every = self.evaluate_every
@@ -63,6 +65,11 @@ def begin(learner: MetaLearner, state: MetaTrainState) -> RunState:
     theta = jax.tree.map(np.array, jax.device_get(learner.theta(state)))
     best = Best(theta, np.array(np.inf), np.array(-1))
     return RunState(state, best, np.array(-1))
+
+
+def last_record(state: RunState) -> int:
+    """The meta-update of the last histograms in a state, -1 where there are none."""
+    return max((row["step"] for row in records(state.learner.meta_opt_state)), default=-1)
 
 
 @dataclass
@@ -90,6 +97,7 @@ class Loop:
     _compiled: bool = False  # the first meta-step of this process is made
     _saved: float = 0.0  # time of the last save
     _rejected: int = 0  # meta-steps in a row
+    _recorded: int = -1  # meta-update of the last histograms that were handed on
 
     def run(self, state: RunState) -> RunState:
         """Goes on from `state` to the last step of the plan or to the first request to stop.
@@ -98,6 +106,7 @@ class Loop:
         """
         self.step = int(state.learner.step)
         self._stage = self.curriculum.stage_of_state(self.step)
+        self._recorded = last_record(state)
         saved_step, self._saved = -1, time.monotonic()
         while True:
             wish = self._wish()
@@ -109,6 +118,7 @@ class Loop:
             due = last or wish.save or (every is not None and self.step % every == 0)
             if due and saved_step != self.step:
                 self._flush()
+                self._histograms(state)
                 self.save(self.step, state)
                 saved_step, self._saved = self.step, time.monotonic()
             if last:
@@ -116,6 +126,9 @@ class Loop:
             state = state._replace(learner=self._advance(state.learner))
             if self.step % self.plan.log_every == 0:
                 self._flush()
+            every = self.plan.histograms_every
+            if every is not None and self.step % every == 0:
+                self._histograms(state)
 
     def _must_evaluate(self, state: RunState) -> bool:
         return self.plan.evaluates_at(self.step) and int(state.evaluated) != self.step
@@ -187,6 +200,14 @@ class Loop:
             mean = sum(self._evaluations) / len(self._evaluations)
             left += mean * self.plan.evaluations_after(self.step)
         self.progress.update(self.step, metrics, rate * self.learner.inner_steps, left)
+
+    def _histograms(self, state: RunState) -> None:
+        """Hands on what the meta-optimizer has recorded since the last time."""
+        rows = records(state.learner.meta_opt_state, self._recorded)
+        if rows:
+            self._recorded = rows[-1]["step"]
+            for sink in self.sinks:
+                sink.histograms(rows)
 
     def _log(self, step: int, metrics: Mapping[str, Any], more: Mapping[str, float]) -> None:
         values = {name: float(value) for name, value in metrics.items()} | dict(more)

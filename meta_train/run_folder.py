@@ -47,6 +47,10 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def histograms(self) -> Path:
+        return self.path / "histograms.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -1,17 +1,23 @@
-"""Where the numbers of a run go: metrics.jsonl always, Weights & Biases when asked for."""
+"""Where the numbers of a run go: files always, Weights & Biases when asked for."""
 
 import json
 import math
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from learned_opt.files import write_whole
+import numpy as np
 
+from learned_opt.files import write_whole
+from learned_opt.monitoring.statistics import EDGES, LOWEST
+
+PARTS = ("gradient", "update", "params")
+NUMBERS = ("rms", "skewness", "kurtosis", "hill", "zeros", "not_finite")
+SIGNED_DECADES = np.concatenate([LOWEST - EDGES[::-1], EDGES[1:] - LOWEST])
 SECONDS_TO_FINISH = 60.0  # that the end of a run waits for a remote log
 
 
@@ -21,11 +27,44 @@ class Sink(Protocol):
         """Takes the metrics of one meta-step."""
         ...
 
+    def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Takes what learned_opt.records tells of one or more meta-updates."""
+        ...
+
     def close(self, failed: bool = False) -> None: ...
 
 
 class JsonLines:
     """One JSON object per line, "step" first; a number that is not finite becomes null.
+
+    metrics, histograms: the files; the second is made when there are any.
+    """
+
+    def __init__(self, metrics: Path, histograms: Path) -> None:
+        self._metrics = _Appended(metrics)
+        self._path = histograms
+        self._rows: _Appended | None = None
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        line = {"step": step} | {
+            name: value if math.isfinite(value) else None for name, value in values.items()
+        }
+        self._metrics.write([line])
+
+    def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._rows = self._rows or _Appended(self._path)
+        self._rows.write(rows)
+
+    def close(self, failed: bool = False) -> None:
+        try:
+            self._metrics.close(failed)
+        finally:
+            if self._rows is not None:
+                self._rows.close(failed)
+
+
+class _Appended:
+    """A file that lines of JSON are added to.
 
     Every line is handed to the system at once, so that a killed process loses none of them. What a
     full disk does not take waits for room, with one warning; `close` raises OSError where there is
@@ -37,11 +76,8 @@ class JsonLines:
         self._waiting = b""
         self._warned = False
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        line = {"step": step} | {
-            name: value if math.isfinite(value) else None for name, value in values.items()
-        }
-        self._waiting += json.dumps(line).encode() + b"\n"
+    def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        self._waiting += b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         try:
             self._write()
         except OSError as error:
@@ -49,7 +85,7 @@ class JsonLines:
                 warn(f"{self._file.name}: {error.strerror}; the lines wait for room")
             self._warned = True
 
-    def close(self, failed: bool = False) -> None:
+    def close(self, failed: bool) -> None:
         with self._file, suppress(*(OSError,) if failed else ()):
             self._write()
             os.fsync(self._file.fileno())
@@ -86,6 +122,7 @@ class Wandb:
 
         if not os.environ.get("WANDB_MODE", "unset"):
             del os.environ["WANDB_MODE"]  # wandb refuses an empty one, even when told the mode
+        self._histogram = wandb.Histogram
         id_file = folder / "wandb_id.txt"
         if not id_file.exists():
             write_whole(id_file, uuid.uuid4().hex[:12] + "\n")
@@ -109,6 +146,22 @@ class Wandb:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log({"meta_step": step, **values})
 
+    def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """One histogram for each tensor and part: its entries by decades above 1e-12, signed."""
+        found: dict[int, dict[str, Any]] = {}
+        for row in rows:
+            of_step, leaf = found.setdefault(row["step"], {}), row["leaf"]
+            for part in PARTS:
+                seen = row[part]
+                counts = np.asarray([*reversed(seen["negative"]), *seen["positive"]])
+                of_step[f"histograms/{part}/{leaf}"] = self._histogram(
+                    np_histogram=(counts, SIGNED_DECADES)
+                )
+                of_step |= {f"statistics/{part}/{what}/{leaf}": seen[what] for what in NUMBERS}
+            of_step |= {f"statistics/{what}/{leaf}": row[what] for what in ("cosine", "ratio")}
+        for step, values in found.items():
+            self._run.log({"meta_step": step, **values})
+
     def close(self, failed: bool = False) -> None:
         self._run.finish(exit_code=int(failed))
 
@@ -122,6 +175,9 @@ class Guarded:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._try(lambda sink: sink.scalars(step, values))
+
+    def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._try(lambda sink: sink.histograms(rows))
 
     def close(self, failed: bool = False) -> None:
         self._try(lambda sink: sink.close(failed))

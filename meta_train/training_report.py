@@ -13,6 +13,7 @@ from meta_train.config import Config
 from meta_train.config_errors import ConfigError
 from meta_train.estimators.base import BINS
 from meta_train.figures import Series
+from meta_train.histogram_report import histograms, read_histograms
 from meta_train.results import ResultsError
 from meta_train.stages import stages
 
@@ -89,6 +90,9 @@ def training_html(run: Path) -> str:
             _horizons(run, last),
         ),
     ]
+    rows = read_histograms(run / "histograms.jsonl")
+    if rows:
+        sections += ["<h2>Meta-gradient, update and weights</h2>", histograms(rows, "meta-step")]
     for title, name in (("Config", "config.yaml"), ("Environment", "environment.json")):
         if (run / name).is_file():
             text = (run / name).read_text(encoding="utf-8", errors="replace")

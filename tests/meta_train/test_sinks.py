@@ -2,9 +2,13 @@
 
 import json
 import math
+import time
 
+import jax.numpy as jnp
+import optax
 import pytest
 
+from learned_opt import record, records
 from meta_train.sinks import Guarded, JsonLines, Wandb, keep_lines
 
 
@@ -13,13 +17,16 @@ def read(path):
 
 
 def test_a_line_is_there_at_once_and_not_finite_is_null(tmp_path):
-    path = tmp_path / "m.jsonl"
-    sink = JsonLines(path)
+    path, rows = tmp_path / "m.jsonl", tmp_path / "h.jsonl"
+    sink = JsonLines(path, rows)
     sink.scalars(1, {"a": 0.5, "b": math.nan, "c": math.inf})
     assert read(path) == [{"step": 1, "a": 0.5, "b": None, "c": None}]
     sink.scalars(2, {"a": 1e-300})
     sink.close()
-    sink = JsonLines(path)
+    assert not rows.exists()
+    sink = JsonLines(path, rows)
+    sink.histograms([{"step": 0, "leaf": "w"}, {"step": 4, "leaf": "w"}])
+    assert [row["step"] for row in read(rows)] == [0, 4]
     sink.scalars(3, {})
     sink.close()
     assert [line["step"] for line in read(path)] == [1, 2, 3]
@@ -54,6 +61,9 @@ class Failing:
         if step == 2:
             raise ConnectionError("the network is gone")
 
+    def histograms(self, rows):
+        self.calls += 1
+
     def close(self, failed=False):
         self.calls += 1
 
@@ -71,12 +81,20 @@ def test_a_failing_remote_sink_is_turned_off_with_one_warning(capsys):
 def test_wandb_offline_needs_no_account_and_a_resumed_run_keeps_its_id(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "")  # which wandb alone does not survive
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    state = record(optax.sgd(0.1)).init({"w": jnp.ones(2)})
+    rows = records(state._replace(steps=jnp.arange(64)))[:2]
     for _ in range(2):
         sink = Wandb(tmp_path, "offline", "test", {"steps": 3})
         for step in (1, 2):
             sink.scalars(step, {"meta/loss": 0.5})
+        sink.histograms(rows)
         sink.close()
     (run_id,) = (tmp_path / "wandb_id.txt").read_text().split()
     folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
     # The files, not the folders: wandb appends a number to one begun within the same second.
-    assert folders and all((folder / f"run-{run_id}.wandb").is_file() for folder in folders)
+    files = [folder / f"run-{run_id}.wandb" for folder in folders]
+    assert files and all(file.is_file() for file in files)
+    until = time.monotonic() + 60  # its own process writes on after `close`
+    while time.monotonic() < until and b"histograms/update/w" not in files[0].read_bytes():
+        time.sleep(0.05)
+    assert time.monotonic() < until
