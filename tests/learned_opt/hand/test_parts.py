@@ -64,6 +64,11 @@ def test_golden_of_cautious_adamw(form, expected):
             {"b1": 0.0, "weight_decay": 0.1, "parts": ["schedule_free"]},
             (0.40713404, -0.86596982, -0.17018682),
         ),
+        (
+            "lion",
+            {"weight_decay": 0.0, "parts": ["cautious"]},
+            (0.41428571, -0.83571429, -0.26666667),
+        ),
         ("adanorm", {"v_leak": True}, (0.30806957, -0.93340083, -0.08759363)),
         ("adanorm", {"norm_decay": 0.5}, (0.30805492, -0.93985814, -0.09162118)),
         (
@@ -85,7 +90,7 @@ def first_step(**fields: Any) -> np.ndarray:
     """Of sgd at rate 0.1 on W with the gradient G."""
     tx = make("sgd", learning_rate=0.1, momentum=0.0, **fields)
     w, g = jnp.asarray(W, jnp.float32), jnp.asarray(G, jnp.float32)
-    return np.asarray(tx.update(g, tx.init(w), w)[0])
+    return np.asarray(jax.jit(lambda: tx.update(g, tx.init(w), w)[0])())
 
 
 def test_parts_meet_a_gradient_in_one_order():
@@ -223,6 +228,23 @@ def test_accumulated_minibatches_are_one_large_one():
     tx = make("adam", parts=[{"name": "accumulate", "weighting": "items"}])
     with pytest.raises(ValueError, match="n_items: accumulate needs the number of examples"):
         tx.update(START, tx.init(START), START)
+
+
+def test_gradients_that_are_not_finite_are_passed_over():
+    """Nothing moves, and the averages do not learn of it; also in one of several minibatches."""
+    bad = START.at[0, 1].set(jnp.nan)
+    for parts, calls in ((["if_finite"], 1), (["if_finite", "accumulate"], 4)):
+        tx = make("adam", parts=parts)
+        before = tx.init(START)
+        update = jax.jit(lambda s, g, p, tx=tx: tx.update(g, s, p))
+        state = before
+        for i in range(calls):
+            updates, state = update(state, START if i else bad, START)
+            np.testing.assert_array_equal(updates, 0.0)
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+        for _ in range(calls):
+            updates, state = update(state, START, START)
+        np.testing.assert_allclose(updates, -1e-3 * jnp.sign(START), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
