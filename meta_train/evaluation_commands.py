@@ -57,7 +57,7 @@ def _session(args: argparse.Namespace) -> Iterator[Any]:
 
 def report(args: argparse.Namespace) -> int:
     start_jax()
-    from meta_train import report as reports
+    from meta_train import report as reports, robustness_page
     from meta_train.results import Report
     from meta_train.training_report import write_training_html
 
@@ -65,9 +65,13 @@ def report(args: argparse.Namespace) -> int:
     seen = Report.load(args.seen) if args.seen else None
     if len(args.folders) > 1 or args.out:
         return _compare(args, seen)
-    if (folder / "metrics.jsonl").is_file() and not (folder / "results.parquet").is_file():
-        print(f"report: {write_training_html(folder)}")
-        return 0
+    if not (folder / "results.parquet").is_file():
+        if (folder / "metrics.jsonl").is_file():
+            print(f"report: {write_training_html(folder)}")
+            return 0
+        if pages := robustness_page.redraw(folder):
+            print("\n".join(f"page: {path}" for path in pages))
+            return 0
     found = Report.load(folder)
     print(reports.table(found))
     print(f"\nreport: {reports.write_html(found, folder, seen)}")
@@ -114,7 +118,7 @@ def add_to(add: Any) -> None:
     _add_runs(command)
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
 
-    command = add("report", report, "write report.html of an evaluation, several, or a run")
+    command = add("report", report, "write the page of an evaluation, several, a run or sweeps")
     command.add_argument(
         "folders", nargs="+", metavar="DIR", help="an evaluation or a run; several are compared"
     )

@@ -1,9 +1,16 @@
 """The page people read of an evaluation: one self-contained HTML file."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from meta_train import page, report_figures as drawn, report_tables as tables, wording
+from meta_train import (
+    page,
+    report_figures as drawn,
+    report_tables as tables,
+    robustness_page,
+    wording,
+)
 from meta_train.figures import MissingExtra
 from meta_train.report_text import table
 from meta_train.results import Report
@@ -12,18 +19,22 @@ __all__ = ["MissingExtra", "html", "table", "write_html"]
 
 
 def write_html(report: Report, folder: str | Path, seen: Report | None = None) -> Path:
-    """Writes report.html and says where; see `html`."""
-    text = html(report, seen)
+    """Writes report.html and says where, with the robustness sweeps in `folder`; see `html`.
+
+    Raises ResultsError where a sweep cannot be read.
+    """
+    text = html(report, seen, robustness_page.sections(Path(folder)))
     path = Path(folder) / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def html(report: Report, seen: Report | None = None) -> str:
+def html(report: Report, seen: Report | None = None, robustness: Sequence[str] = ()) -> str:
     """The page: the same text for the same report. Raises MissingExtra without matplotlib.
 
     seen: results on tasks of meta-training, to be drawn beside in the figure of budgets.
+    robustness: sections on sweeps, trusted HTML.
     """
     yardstick = escape(report.optimizers[report.yardstick])
     sections = [
@@ -53,6 +64,7 @@ def html(report: Report, seen: Report | None = None) -> str:
         tables.other_scores(report),
         page.folded("Time per step", tables.step_times(report)),
         *_budgets(report, seen),
+        *robustness,
         "<h2>What diverged and why</h2>",
         tables.divergences(report),
         "<h2>Losses</h2>",

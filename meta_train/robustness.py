@@ -11,8 +11,8 @@ from jaxtyping import Array, PRNGKeyArray
 from learned_opt.base import Horizon, LearnedOptimizer, Theta
 from learned_opt.naming import check_name
 from meta_train import evaluate
-from meta_train.evaluate import DEFAULT_POINTS, Entry
-from meta_train.robustness_results import Robustness
+from meta_train.evaluate import DEFAULT_POINTS, Entry, Session
+from meta_train.robustness_results import OWN, Robustness
 from tasks.augment.base import Augmentation, augment
 from tasks.augment.objective import Bfloat16, LossScale, Reparametrise
 from tasks.base import TaskFamily
@@ -20,7 +20,6 @@ from tasks.families.autoencoder import MLPAutoencoder
 from tasks.families.language import LanguageModel
 from tasks.families.mlp import MLPClassifier
 
-OWN = "own"  # rate: the one an optimizer has by default
 HALF_DECADES = tuple(float(f"{10 ** (k / 2):.3g}") for k in range(-10, 3))
 DECADES = tuple(10.0**k for k in range(-3, 4))
 
@@ -89,11 +88,13 @@ _TEXT = LanguageModel(dataset="corpus", name="corpus_rnn")
 class Sweep(NamedTuple):
     """One thing about a run and the values it takes.
 
-    axis: what it is, for a figure. reference: the one of `values` that others are compared with.
-    family, entries, steps: what a value makes of a task, of the optimizers and of the length of
-    the runs; entries keep their order and come one for each line of the figure.
+    about: what is changed, in a sentence. axis: its name in a figure. reference: the one of
+    `values` that others are compared with. families: every task declares a lower bound. family,
+    entries, steps: what a value makes of a task, of the optimizers and of the length of the runs;
+    entries keep their order and come one for each line of the figure.
     """
 
+    about: str
     axis: str
     values: tuple[Any, ...]
     reference: Any
@@ -104,41 +105,62 @@ class Sweep(NamedTuple):
 
 
 SWEEPS: dict[str, Sweep] = {
-    "learning_rate": Sweep("initial learning rate", (OWN, *HALF_DECADES), OWN, entries=_at_rate),
+    "learning_rate": Sweep(
+        "All start at the same learning rate; own is each optimizer's default. Rules that size "
+        "their steps by the tensors read it as relative.",
+        "initial learning rate",
+        (OWN, *HALF_DECADES),
+        OWN,
+        entries=_at_rate,
+    ),
     "horizon": Sweep(
-        "steps run / steps told", (0.5, 1.0, 4.0), 1.0, entries=_also_told, steps=_multiple
+        "Optimizers are told the length of the run; those of the lines with 'told' plan for the "
+        "length of the reference, whatever is run.",
+        "length of the run / reference",
+        (0.5, 1.0, 4.0),
+        1.0,
+        entries=_also_told,
+        steps=_multiple,
     ),
     "width": Sweep(
+        "All hidden layers get as many units.",
         "units in each hidden layer",
         (8, 16, 32, 64, 128, 256),
         32,
         family=lambda family, width: replace(family, widths=(width,) * len(family.widths)),
     ),
     "depth": Sweep(
+        "The networks get as many hidden layers.",
         "hidden layers",
         (1, 2, 4, 8),
         2,
         family=lambda family, depth: replace(family, widths=family.widths[:1] * depth),
     ),
     "batch": Sweep(
+        "Minibatches get as many examples; the number of steps stays.",
         "examples in a minibatch",
         (2, 8, 32, 128, 512),
         32,
         family=lambda family, size: replace(family, batch_size=size),
     ),
     "gradient_scale": Sweep(
+        "The loss is that many times as large, and so is every gradient.",
         "factor on loss and gradient",
         DECADES,
         1.0,
         family=_under(lambda scale: LossScale(range=(scale, scale))),
     ),
     "parameter_scale": Sweep(
+        "The same network, its parameters in other units: that many times as large at the start, "
+        "for the same loss.",
         "factor on the parameters",
         DECADES,
         1.0,
         family=_under(lambda scale: Reparametrise(range=(1 / scale, 1 / scale))),
     ),
     "bfloat16": Sweep(
+        "The loss is computed from parameters and batches rounded to bfloat16; parameters and the "
+        "optimizer stay in float32.",
         "arithmetic of the loss",
         ("float32", "bfloat16"),
         "float32",
@@ -194,12 +216,14 @@ def run(
     entries: Sequence[Entry],
     seeds: int,
     steps: int,
-    progress: Callable[[str], None] = lambda line: None,
+    session: Session | None = None,
 ) -> Robustness:
     """Runs every entry at every point of the sweep `name`, on all its tasks with all seeds.
 
-    steps: updates of a run (in `horizon`, of the run at 1). Raises ValueError.
+    steps: updates of a run (in `horizon`, of the run at 1). session: as `evaluate` takes it. Raises
+    ValueError.
     """
+    session = session or Session()
     sweep, measurements = SWEEPS[name], check(name, entries, seeds, steps)
     points = _points(sweep, entries, steps)
     losses, bounds, eval_steps, about = {}, {}, {}, {}
@@ -207,14 +231,9 @@ def run(
         together = {point.name: point for point in points if point.steps == length}
         chosen = {entry.name: entry for point in together.values() for entry in point.entries}
         families = tuple(dict.fromkeys(f for point in together.values() for f in point.families))
-        progress(f"{name}: {', '.join(together)}")
+        session.say(f"{name}: {', '.join(together)}")
         found = evaluate.evaluate(
-            list(chosen.values()),
-            families,
-            seeds,
-            length,
-            measurements,
-            evaluate.Session(say=progress),
+            list(chosen.values()), families, seeds, length, measurements, session
         )
         numbers = {entry: number for number, entry in enumerate(chosen)}
         for label, point in together.items():
@@ -227,6 +246,7 @@ def run(
     reference = names.index(point_name(sweep.reference))
     return Robustness(
         sweep=name,
+        about=sweep.about,
         axis=sweep.axis,
         points=tuple(names),
         reference=reference,

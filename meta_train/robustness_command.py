@@ -18,6 +18,7 @@ def robustness(args: argparse.Namespace) -> int:
     from meta_train import robustness as sweeps, robustness_page as pages
     from meta_train.chosen import chosen_entries, results_folder, short_name
     from meta_train.figures import MissingExtra
+    from meta_train.measure import Session
 
     with usage():
         check_name("--sweep", args.sweep, sweeps.SWEEPS)
@@ -26,7 +27,7 @@ def robustness(args: argparse.Namespace) -> int:
     say = lambda line: print(line, file=sys.stderr, flush=True)
     given = Path(args.out) if args.out else None
     with results_folder(given, f"{short_name(args.target)}-{args.sweep}") as out:
-        found = sweeps.run(args.sweep, entries, args.seeds, args.steps, say)
+        found = sweeps.run(args.sweep, entries, args.seeds, args.steps, Session(say=say))
         found.save(out)
     print(f"{pages.text(found)}\n\n{pages.verdict(found)}")
     print(f"\nresults: {out / f'robustness_{args.sweep}.json'} and .parquet")

@@ -8,9 +8,8 @@ import numpy as np
 from meta_train import figures, page, stats
 from meta_train.figures import Series
 from meta_train.page import Cell
-from meta_train.robustness import OWN
-from meta_train.robustness_results import WORST, Robustness
-from meta_train.wording import number
+from meta_train.robustness_results import OWN, WORST, Robustness
+from meta_train.wording import counted, number
 
 MOST_TICKS = 8
 SCORE = "final / initial loss"
@@ -28,28 +27,47 @@ def html(outcome: Robustness) -> str:
     title = f"Robustness: {outcome.axis}"
     sections = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{escape(_setting(outcome))}</p>',
         section(outcome),
+        _tables(outcome),
         _curves(outcome),
         page.folded("Settings and environment", _environment(outcome)),
     ]
     return page.page(f"learned-opt: {title}", "\n".join(sections))
 
 
+def sections(folder: Path) -> list[str]:
+    """What the page of an evaluation shows of the sweeps in its folder; nothing without any."""
+    return [
+        f"<h2>Robustness: {escape(outcome.axis)}</h2>\n{section(outcome)}\n"
+        + page.folded("Every number of the figure", _tables(outcome))
+        for outcome in _in(folder)
+    ]
+
+
+def redraw(folder: Path) -> list[Path]:
+    """Writes the page of every sweep in `folder` again."""
+    return [write_html(outcome, folder) for outcome in _in(folder)]
+
+
+def _in(folder: Path) -> list[Robustness]:
+    return [Robustness.load(path) for path in sorted(folder.glob("robustness_*.parquet"))]
+
+
 def section(outcome: Robustness) -> str:
-    """What another page can show of a sweep: verdict, summary, figure, tables."""
+    """Verdict, summary and figure."""
     return "\n".join(
         [
-            f"<p><strong>{escape(verdict(outcome))}</strong></p>",
+            f'<p class="verdict">{escape(verdict(outcome))}</p>',
+            f'<p class="soft">{escape(outcome.about)} {escape(_setting(outcome))}</p>',
             _summary_table(outcome),
             _keys(outcome),
             _figure(outcome),
             f"<p><small>{SCORE.capitalize()}: training loss above its lower bound at the end of a "
             "run over that at its start, so that 1 is no progress and lower is better; no other "
             "optimizer enters into it. Line: geometric mean of the seeds; band: lowest to highest "
-            f"seed; ×: some seed diverged. A diverged run (a loss that is not finite, or an end "
-            f"above {WORST:g} times the start) counts as {WORST:g}; none is left out.</small></p>",
-            *(_table(outcome, task) for task in range(len(outcome.tasks))),
+            "seed; ×: some seed diverged. Ratios below 1e-7 count as 1e-7. A diverged run (a loss "
+            f"that is not finite, or an end above {WORST:g} times the start) counts as "
+            f"{WORST:g}; none is left out.</small></p>",
         ]
     )
 
@@ -62,7 +80,8 @@ def verdict(outcome: Robustness) -> str:
         f"{outcome.optimizers[0]} stays within twice its reference, "
         f"{outcome.points[outcome.reference]}, at {about.near} of {points} points; its worst, "
         f"{about.worst_point}, ends {number(about.spread)} times as high. It ends lowest of all "
-        f"at {about.lowest} points; {about.diverged} of its {runs} runs diverged."
+        f"in {about.lowest} of {points * len(outcome.tasks)} pairs of a point and a task; "
+        f"{about.diverged} of its {runs} runs diverged."
     )
 
 
@@ -77,15 +96,11 @@ def text(outcome: Robustness) -> str:
 
 def _setting(outcome: Robustness) -> str:
     return (
-        f"{', '.join(outcome.tasks)}; {_plural(len(outcome.seeds), 'seed')}; "
+        f"Tasks: {', '.join(outcome.tasks)}; {counted(len(outcome.seeds), 'seed')}; "
         f"{outcome.eval_steps[outcome.reference, -1]} steps at the reference, "
-        f"{outcome.points[outcome.reference]}. Every optimizer has its own defaults but for what "
-        "is swept, and all see the same starts and minibatches."
+        f"{outcome.points[outcome.reference]}. Optimizers keep their defaults but for what is "
+        "swept, and all see the same starts and minibatches."
     )
-
-
-def _plural(count: int, name: str) -> str:
-    return f"{count} {name}{'s' * (count != 1)}"
 
 
 def _name(outcome: Robustness, optimizer: int) -> str:
@@ -110,7 +125,7 @@ def _summary_table(outcome: Robustness) -> str:
         "worst",
         "worst / reference",
         "points within<br>2 × reference",
-        "points where<br>it ends lowest",
+        "lowest of all<br>points × tasks",
         "diverged runs",
     )
     rows = [
@@ -121,7 +136,7 @@ def _summary_table(outcome: Robustness) -> str:
             Cell(f"{number(s.worst)} <small>at {escape(s.worst_point)}</small>", s.worst),
             Cell(number(s.spread), s.spread, shade=_shade(s.spread)),
             f"{s.near} of {len(outcome.points)}",
-            f"{s.lowest} of {len(outcome.points)}",
+            f"{s.lowest} of {len(outcome.points) * len(outcome.tasks)}",
             Cell(f"{s.diverged} of {outcome.diverged[:, o].size}", css="failed" * bool(s.diverged)),
         )
         for o, s in enumerate(outcome.summaries)
@@ -129,6 +144,10 @@ def _summary_table(outcome: Robustness) -> str:
     return page.table(heads, rows) + (
         f"<p><small>{SCORE.capitalize()}, geometric mean of tasks and seeds.</small></p>"
     )
+
+
+def _tables(outcome: Robustness) -> str:
+    return "\n".join(_table(outcome, task) for task in range(len(outcome.tasks)))
 
 
 def _table(outcome: Robustness, task: int) -> str:

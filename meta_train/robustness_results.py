@@ -13,6 +13,7 @@ from meta_train.results import ResultsError
 
 METADATA = b"learned_opt.robustness"
 AXES = ("point", "optimizer", "task", "seed", "step")
+OWN = "own"  # the point at which optimizers keep what they have by default
 WORST = stats.EXPLOSION  # what a run that diverged counts as
 NEAR = 2.0
 
@@ -28,7 +29,7 @@ class Summary(NamedTuple):
     spread: float  # worst / reference
     near: int  # points within twice the reference
     diverged: int  # runs
-    lowest: int  # points where no other optimizer ends lower
+    lowest: int  # pairs of a point and a task where no other optimizer ends lower
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,7 @@ class Robustness:
     """
 
     sweep: str
+    about: str  # what is changed, in a sentence
     axis: str
     points: tuple[str, ...]
     reference: int  # number of the point the others are compared with
@@ -87,8 +89,7 @@ class Robustness:
         return tuple(self._summary(number) for number in range(len(self.optimizers)))
 
     def _summary(self, optimizer: int) -> Summary:
-        found = self.by_point
-        own = found[:, optimizer]
+        own, tasks = self.by_point[:, optimizer], self.by_task
         best, worst = int(np.argmin(own)), int(np.argmax(own))
         return Summary(
             reference=float(own[self.reference]),
@@ -99,7 +100,7 @@ class Robustness:
             spread=float(own[worst] / own[self.reference]),
             near=int((own <= NEAR * own[self.reference]).sum()),
             diverged=int(self.diverged[:, optimizer].sum()),
-            lowest=int((own <= found.min(axis=1)).sum()),
+            lowest=int((tasks[:, optimizer] <= tasks.min(axis=1)).sum()),
         )
 
     def save(self, folder: Path) -> None:

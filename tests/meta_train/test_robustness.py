@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from reports import make_report
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train import robustness as module, robustness_page as pages
+from meta_train import report as reports, robustness as module, robustness_page as pages
 from meta_train.cli import main
 from meta_train.evaluate import Entry
 from meta_train.results import ResultsError
@@ -137,6 +138,7 @@ def outcome():
     start = np.full_like(final, 2.0)
     return Robustness(
         sweep="batch",
+        about="As many examples.",
         axis="examples in a minibatch",
         points=("8", "32"),
         reference=1,
@@ -183,6 +185,14 @@ def test_every_number_of_the_page_is_in_the_files(outcome, tmp_path):
             assert f"{score:.6g}" in cells
 
 
+def test_an_evaluation_shows_the_sweeps_in_its_folder(outcome, tmp_path, monkeypatch):
+    outcome.save(tmp_path)
+    monkeypatch.setattr(reports, "html", lambda report, seen, robustness: "".join(robustness))
+    text = reports.write_html(make_report(), tmp_path).read_text()
+    assert text == pages.sections(tmp_path)[0]
+    assert text.count("<figure>") == 1 and "Robustness: examples in a minibatch" in text
+
+
 def test_files_that_are_no_sweep_are_refused(tmp_path):
     for content in (None, b"nothing of the kind"):
         path = tmp_path / "robustness_batch.parquet"
@@ -211,6 +221,11 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "adam stays within twice its reference, 1, at 2 of 2 points" in said
     files = {path.name for path in (tmp_path / "results" / "adam-gradient_scale").iterdir()}
     assert files == {f"robustness_gradient_scale.{end}" for end in ("parquet", "json", "html")}
+    page = tmp_path / "results" / "adam-gradient_scale" / "robustness_gradient_scale.html"
+    drawn = page.read_text()
+    page.unlink()
+    assert main(["report", str(page.parent)]) == 0
+    assert page.read_text() == drawn
     assert main(["robustness", "adam", "--sweep", "bacth"]) == 2
     assert "did you mean batch?" in capsys.readouterr().err
     assert main(["robustness", "relative_adm", "--sweep", "batch"]) == 2
