@@ -43,23 +43,6 @@ def scale_by_soap(
     check_count("max_precond_dim", max_precond_dim)
     rotated = partial(kronecker.rotated, largest=max_precond_dim)
 
-    def init(params: Params) -> SoapState:
-        def matrices(make):
-            leaves = jax.tree.leaves(params)
-            return tuple(
-                kronecker.each(p, max_precond_dim, partial(make, dtype=p.dtype)) for p in leaves
-            )
-
-        zeros = optax.tree.zeros_like
-        square = lambda size, dtype: jnp.zeros((size, size), dtype)
-        return SoapState(
-            jnp.zeros((), jnp.int32),
-            zeros(params),
-            zeros(params),
-            matrices(square),
-            matrices(jnp.eye),
-        )
-
     def update(updates, state, params=None):
         del params
         leaves, structure = jax.tree.flatten(updates)
@@ -89,7 +72,18 @@ def scale_by_soap(
         found = SoapState(state.count + 1, mu, nu, factors, turned[2])
         return structure.unflatten(direction), found
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(partial(_fresh, largest=max_precond_dim), update)
+
+
+def _fresh(params: Params, largest: int) -> SoapState:
+    def matrices(make):
+        leaves = jax.tree.leaves(params)
+        return tuple(kronecker.each(p, largest, partial(make, dtype=p.dtype)) for p in leaves)
+
+    zeros = optax.tree.zeros_like
+    square = lambda size, dtype: jnp.zeros((size, size), dtype)
+    count = jnp.zeros((), jnp.int32)
+    return SoapState(count, zeros(params), zeros(params), matrices(square), matrices(jnp.eye))
 
 
 def _without_rounding(turned: Array) -> Array:
