@@ -8,6 +8,8 @@ from learned_opt.hand.assemble import Direction, Whole
 from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
 from learned_opt.hand.spec import HandDesigned
 
+_AROUND_ONE = ("learning_rate", Hyperparameter("log", 1e-2, 1e2, open=True))
+
 
 def _polyak_sgd(max_learning_rate: Scalar = 1.0, f_min: Scalar = 0.0, eps: Scalar = 0.0):
     return optax.scale_by_polyak(f_min, max_learning_rate, eps, variant="sps+")
@@ -45,7 +47,7 @@ ENTRIES = (
         source="arXiv:2002.10542",
         formula="u = min(max(loss - f_min, 0) / (||g||^2 + eps), max_learning_rate) g",
         needs=("value",),
-        ranges=(("max_learning_rate", Hyperparameter("log", 1e-2, 1e2, open=True)),),
+        ranges=(_AROUND_ONE, ("max_learning_rate", _AROUND_ONE[1])),
     ),
     HandDesigned(
         "momo",
@@ -54,6 +56,7 @@ ENTRIES = (
         source="arXiv:2305.07583",
         formula="u = min(rate, (f_bar + <m, w> - gamma - lower_bound)_+ / ||m||^2) m",
         needs=("params", "value"),
+        ranges=(_AROUND_ONE,),
     ),
     HandDesigned(
         "momo_adam",

@@ -8,11 +8,24 @@ import optax
 from learned_opt.hand.assemble import Direction, Whole
 from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
 from learned_opt.hand.parts.base import check_count
+from learned_opt.hand.running_adam import scale_by_running_adam
 from learned_opt.hand.spec import HandDesigned
+from learned_opt.naming import check_name
+
+DEBIAS = {"count": optax.scale_by_adam, "running": scale_by_running_adam}
+_SMALL_EPS = tuple((name, Hyperparameter("log", 1e-16, 1e-4)) for name in ("eps", "eps_root"))
 
 
-def _adam(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8, eps_root: Scalar = 0.0):
-    return optax.scale_by_adam(b1, b2, eps, eps_root)
+def _adam(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    debias: str = "count",
+):
+    """debias: `running` where b1 and b2 change during a run; see running_adam."""
+    check_name("debias", debias, DEBIAS)
+    return DEBIAS[debias](b1, b2, eps, eps_root)
 
 
 def _nadam(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8, eps_root: Scalar = 0.0):
@@ -154,6 +167,7 @@ ENTRIES = (
         1e-3,
         source="arXiv:2010.07468",
         formula="adam with s = EMA((g - m)^2; b2) + eps_root in place of v",
+        ranges=_SMALL_EPS,
     ),
     HandDesigned(
         "acprop",
@@ -161,6 +175,7 @@ ENTRIES = (
         1e-3,
         source="arXiv:2110.05454",
         formula="u = m / (sqrt(s_hat of the step before) + eps), s = EMA((g - m_before)^2; b2)",
+        ranges=_SMALL_EPS,
     ),
     HandDesigned(
         "adamax",

@@ -70,7 +70,10 @@ ENTRIES = (
         1.0,
         source="arXiv:1212.5701",
         formula="u = g sqrt(EMA(u^2; rho) + eps) / sqrt(EMA(g^2; rho) + eps)",
-        ranges=(("rho", Hyperparameter("one_minus", 0.5, 0.999, most=1.0)),),
+        ranges=(
+            ("learning_rate", Hyperparameter("log", 1e-2, 1e2, open=True)),
+            ("rho", Hyperparameter("one_minus", 0.5, 0.999, most=1.0)),
+        ),
     ),
     HandDesigned(
         "lion",

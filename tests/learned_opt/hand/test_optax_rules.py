@@ -160,3 +160,39 @@ def test_state_is_as_large_as_it_has_to_be():
     """Schedule-free rules keep their mean beside the iterates, a float more than the authors."""
     found = {name: HAND_DESIGNED[name].state_bytes() / 4 for name in FLOATS}
     assert found == pytest.approx(FLOATS, abs=0.01)
+
+
+def test_running_averages_are_adam_and_stay_right_when_their_decay_is_changed():
+    """A constant gradient has second moment one and Adam's step one, whatever b2 becomes."""
+    golden.check("adam", (0.30805492, -0.93985814, -0.08759133), debias="running")
+    params = jnp.zeros(2)
+
+    @jax.jit
+    def steps():
+        found = []
+        for debias in ("running", "count"):
+            tx = inject("adam", learning_rate=1.0, debias=debias)
+            state = tx.init(params)
+            for t in range(6):
+                if t == 5:
+                    state.hyperparams["b2"] = jnp.float32(0.9)
+                updates, state = tx.update(jnp.ones(2), state, params)
+            found.append(-updates[0])
+        return found
+
+    running, count = steps()
+    np.testing.assert_allclose(running, 1.0, rtol=1e-5)
+    assert count > 1.5
+
+
+def test_derivatives_are_finite_where_the_gradient_is_zero_with_eps_root():
+    @jax.jit
+    def derivatives(gradient):
+        def step(gradient, eps_root):
+            tx = make("adam", eps_root=eps_root)
+            return tx.update(gradient, tx.init(gradient), gradient)[0].sum()
+
+        return [jax.grad(step)(gradient, eps_root) for eps_root in (1e-8, 0.0)]
+
+    finite, not_finite = derivatives(jnp.array([0.0, 1.0]))
+    assert jnp.isfinite(finite).all() and jnp.isnan(not_finite[0])
