@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from meta_train.config import Config
@@ -52,4 +53,19 @@ def tasks(args: argparse.Namespace, config: Any, source: str) -> int:
         print(json.dumps({"tasks": rows, "peak_memory_mib": memory}))
     else:
         print(f"peak memory: {memory:,.0f} MiB")
+    return 0
+
+
+def evaluate(args: argparse.Namespace, config: Any, source: str) -> int:
+    del config, source
+    from meta_train import benchmark_evaluate
+
+    if args.overrides:
+        raise ValueError(f"{args.overrides[0]}: bench evaluate takes no names")
+    found = benchmark_evaluate.evaluation(lambda line: print(line, file=sys.stderr, flush=True))
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for name, value in found.items():
+        print(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
     return 0

@@ -251,8 +251,10 @@ def _add_more(add: Any, commands: Any) -> None:
         "--markdown", action="store_true", help="of optimizers: print docs/optimizers_table.md"
     )
 
-    command = add("bench", bench, "measure speed: of meta-training, of one update, of tasks")
-    command.add_argument("what", choices=("meta", "step", "tasks"))
+    command = add(
+        "bench", bench, "measure speed: of meta-training, of one update, of tasks, of evaluations"
+    )
+    command.add_argument("what", choices=("evaluate", "meta", "step", "tasks"))
     command.add_argument(
         "overrides",
         metavar="CONFIG key=value | NAME | KIND",

@@ -37,6 +37,30 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def tune(args: argparse.Namespace) -> int:
+    start_jax()
+    from learned_opt.naming import check_name
+    from meta_train import evaluate as evaluation, tune as tuning
+    from meta_train.chosen import results_folder
+    from tasks.suites import SUITES
+
+    with usage():
+        check_name("--suite", args.suite, SUITES)
+        steps = args.steps or SUITES[args.suite].steps
+        entry = tuning.entry_of(args.optimizer, args.space, args.trials)
+        evaluation.check([entry], args.seeds, steps)
+    given = Path(args.out) if args.out else None
+    name = f"tune-{args.optimizer}-{args.space}-{args.suite}"
+    with results_folder(given, name) as out, _session(args) as session:
+        found = tuning.tune(
+            args.optimizer, args.suite, args.space, args.trials, args.seeds, steps, session
+        )
+        found.save(out)
+    print(tuning.text(found))
+    print(f"\nresults: {out / 'tune.json'}, {out / 'trials.parquet'}")
+    return 0
+
+
 @contextmanager
 def _session(args: argparse.Namespace) -> Iterator[Any]:
     """What surrounds a measurement made by a command: its cache, its progress, its interruption."""
@@ -117,6 +141,21 @@ def add_to(add: Any) -> None:
     )
     _add_runs(command)
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
+
+    command = add("tune", tune, "search the hyperparameters of an optimizer over a suite of tasks")
+    command.add_argument("optimizer", metavar="NAME|NAME+SCHEDULE", help="a hand-designed one")
+    command.add_argument("--suite", required=True, help="name of the suite")
+    command.add_argument(
+        "--space",
+        default="learning_rate",
+        metavar="SPACE",
+        help="learning_rate (default), all, adam1p, adam4p, adam6p, adam8p, nadamw or opt_list",
+    )
+    command.add_argument(
+        "--trials", type=positive, metavar="N", help="default: the grid, 32 draws, 10 of the list"
+    )
+    _add_runs(command)
+    command.add_argument("--out", metavar="DIR", help="default: results/tune-NAME-SPACE-SUITE, ...")
 
     command = add("report", report, "write the page of an evaluation, several, a run or sweeps")
     command.add_argument(

@@ -90,7 +90,7 @@ class Countdown:
         if self._tasks_done:
             say(f"{self._tasks_done} of {tasks} tasks are in the cache")
         if todo:
-            say(f"{self._runs} runs to go; compiling {programs} programs")
+            say(f"{self._runs} run(s) to go; compiling {programs} program(s)")
 
     def compiled(self, programs: int) -> None:
         """So many more than before."""

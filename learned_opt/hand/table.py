@@ -21,6 +21,7 @@ from learned_opt.hand import (
     mars,
     muon,
     nadam_dozat,
+    nadamw_optlist,
     nsgda,
     optax_adam,
     optax_rules,
@@ -33,6 +34,7 @@ from learned_opt.hand import (
     smmf,
     soap,
     sophia,
+    taskset_adam,
 )
 from learned_opt.hand.spec import HandDesigned
 
@@ -59,6 +61,7 @@ MODULES = (
     mars,
     muon,
     nadam_dozat,
+    nadamw_optlist,
     nsgda,
     prodigy,
     sadam,
@@ -68,6 +71,7 @@ MODULES = (
     smmf,
     soap,
     sophia,
+    taskset_adam,
     relative_adam,
 )
 HAND_DESIGNED: dict[str, HandDesigned] = {

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from meta_train import benchmark_meta, benchmark_step, config as configs
+from meta_train import benchmark_evaluate, benchmark_meta, benchmark_step, config as configs
 from meta_train.benchmark import medians
 from meta_train.build import build_learner, build_tasks
 from meta_train.cli import main
@@ -46,6 +46,22 @@ def test_bench_step_measures_the_rules_asked_for(capsys, monkeypatch):
     np.testing.assert_allclose(held, [8 + 4 / 256, 4, 16 + 4 * 3 * 2 / 8 + 4 / 256])
     assert all(row["ms"] > 0 and row["compile_deep_seconds"] > 0 for row in rows.values())
     assert benchmark_step.lines(found).count("\n") == 3
+
+
+def test_bench_evaluate_takes_the_yardstick_from_its_cache(capsys, monkeypatch, small_suite):
+    for name, value in (("SUITE", small_suite), ("STEPS", 2), ("TARGET", "relative_adam")):
+        monkeypatch.setattr(benchmark_evaluate, name, value)
+    assert main(["bench", "evaluate", "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["rates"] == 15 and found["seeds"] == 3
+    assert found["cold_sweep_seconds"] > 0 and found["warm_evaluation_seconds"] > 0
+    told = [line for line in printed.err.splitlines() if "to go;" in line]
+    assert told == [
+        "15 run(s) to go; compiling 1 program(s)",
+        "1 run(s) to go; compiling 1 program(s)",
+    ]
+    assert main(["bench", "evaluate", "adam"]) == 2
 
 
 @pytest.mark.slow

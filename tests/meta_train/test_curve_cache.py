@@ -157,7 +157,7 @@ def test_interrupted_work_goes_on_where_it_was(pair, cache, monkeypatch):
     assert len(kept) == 4 and asked
     lines = []
     resumed = run(pair, cache, say=lines.append)
-    assert lines[0] == "10 runs to go; compiling 2 programs"
+    assert lines[0] == "10 run(s) to go; compiling 2 program(s)"
     assert lines[-1] == "second: 2/2 tasks done, 0 to go"
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
     whole = run(pair, None)
@@ -184,7 +184,7 @@ def test_settings_side_by_side_are_the_settings_one_by_one(pair, monkeypatch):
 def test_the_countdown_weighs_tasks_by_their_cost():
     lines, now = [], [0.0]
     countdown = Countdown(lines.append, 4, [(2, 1.0), (1, 8.0), (2, 0.5)], 5, lambda: now[0])
-    assert lines == ["1 of 4 tasks are in the cache", "5 runs to go; compiling 5 programs"]
+    assert lines == ["1 of 4 tasks are in the cache", "5 run(s) to go; compiling 5 program(s)"]
     now[0] = 10.0
     countdown.compiled(5)
     assert lines[-1] == "compiled 5/5 programs"
@@ -202,7 +202,7 @@ CODE = """
 import sys
 from tasks.families.synthetic import Quadratic
 from tasks.suites import SUITES, Suite
-SUITES["two"] = Suite((Quadratic(dim=60, name="a"), Quadratic(dim=61, name="b")), steps=40000)
+SUITES["two"] = Suite((Quadratic(dim=60, name="a"), Quadratic(dim=61, name="b")), steps=20000)
 from meta_train.cli import entry
 entry(["evaluate", "relative_adam", "--suite", "two", "--baselines", "sgd", *sys.argv[1:]])
 """
