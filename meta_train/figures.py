@@ -138,7 +138,8 @@ def draw_boxes(
     ends = float(values.min() / 1.3), float(values.max() * 1.3)
 
     def paint(axes: Any) -> None:
-        axes.set(xlabel=x_label, xscale="log", xlim=ends, ylim=(len(rows) - 0.4, -0.6))
+        axes.set(xscale="log", xlim=ends, ylim=(len(rows) - 0.4, -0.6))
+        axes.figure.supxlabel(x_label, fontsize="medium")  # centred below the names too
         axes.axvline(middle, color=INK, linewidth=1.0)
         axes.grid(False, axis="y")
         for place, (_, style, found) in enumerate(rows):

@@ -58,7 +58,11 @@ def _by_form(report: Report, heads: Sequence[str], row: Any) -> str:
         for title, members in _groups(report)
     ]
     numbers = [o for _, members in _groups(report) for o in members]
-    return page.grouped_table(("optimizer", *heads), groups, marked=numbers.index(report.yardstick))
+    return page.grouped_table(
+        ("optimizer", "diverged runs", "tasks failed", *heads),
+        groups,
+        marked=numbers.index(report.yardstick),
+    )
 
 
 def _failures(report: Report, optimizer: int) -> list[Cell]:
@@ -268,10 +272,10 @@ def comparisons(report: Report) -> str:
     heads += ("ends lower", "sign test p", "Wilcoxon p")
     return page.table(heads, rows, sortable=True) + (
         f"<p><small>{escape(report.optimizers[report.subject])} on the final training loss; the "
-        "same starts and minibatches for both. A tie is within 1%. Ratio: interquartile mean of the logarithm over "
-        "tasks and seeds; the interval resamples tasks, and seeds within each. Both tests are over "
-        "tasks, two-sided and exact, and not corrected for making several comparisons. All pairs "
-        "in results.json: comparisons.</small></p>"
+        "same starts and minibatches for both. A tie is within 1%. Ratio: interquartile mean of "
+        "the logarithm over tasks and seeds; the interval resamples tasks, and seeds within each. "
+        "Both tests are over tasks, two-sided and exact, and not corrected for making several "
+        "comparisons. All pairs in results.json: comparisons.</small></p>"
     )
 
 

@@ -58,6 +58,10 @@ def test_the_page_is_well_formed(text):
     # Scores, heat map, comparison, times to target, other scores, times, what diverged, which
     # trials did, training losses, test losses, grid.
     assert found.tags.count("table") == 11
+    for table in re.findall(r"<table.*?</table>", text, flags=re.DOTALL):
+        heads = table.count('<th scope="col">')
+        rows = [row.count("<td") for row in table.split("<tr")]
+        assert heads and set(rows) <= {0, heads}
 
 
 def test_the_page_asks_for_nothing(text):
@@ -111,6 +115,8 @@ def test_scores_come_with_failures_first_and_forms_apart(text):
         "Hand-designed, constant rate",
         "Hand-designed, rate on a schedule",
     ]
+    heads = re.findall(r'<th scope="col">(.*?)</th>', first)
+    assert heads[:3] == ["optimizer", "diverged runs", "tasks failed"]
     rows = [row for row in re.findall(r"<tr.*?</tr>", first, flags=re.DOTALL) if "<td" in row]
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
     assert [row[1:3] for row in cells] == [
