@@ -11,6 +11,7 @@ import optax
 from learned_opt.base import DEFAULT_NUM_STEPS
 from learned_opt.hand.groups import grouped
 from learned_opt.hand.paths import check_pattern
+from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
 from learned_opt.hierarchical_rnn import HierarchicalRNN
 from learned_opt.naming import check_name
@@ -63,23 +64,30 @@ def inject(
 ) -> optax.GradientTransformationExtraArgs:
     """As `make`, with the continuous hyperparameters in the state, where they can be rewritten.
 
-    state.hyperparams[...] holds `learning_rate` and every other of `HandDesigned.controls`.
+    state.hyperparams[...] holds `learning_rate` and every other of `HandDesigned.controls`; for a
+    kind of weight decay its value, for parts what Part.controls has, as `trust_ratio_eps`.
     """
     check_name("optimizer", name, HAND_DESIGNED)
     entry = HAND_DESIGNED[name]
     entry.check(hyperparameters)
     horizon = check_num_steps(num_steps)
 
-    def build(**values: Any) -> optax.GradientTransformationExtraArgs:
-        return entry.build(horizon=horizon, **values)
-
     values = {"learning_rate": entry.learning_rate} | entry.defaults | hyperparameters
+    entry.build(horizon=horizon, **values)  # complains of what is not allowed
     steered = {n: values[n] for n in entry.controls if isinstance(values[n], float | int)}
+    inner = inner_numbers(values)
     fixed = {n: value for n, value in values.items() if n not in steered}
+
+    def build(**given: Any) -> optax.GradientTransformationExtraArgs:
+        numbers = {n: given.pop(n) for n in inner}
+        chosen = with_inner(fixed, numbers) if numbers else fixed
+        return entry.build(horizon=horizon, **chosen, **given)
+
+    steered |= inner
     signature = inspect.Signature(
         [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in steered]
     )
-    factory = functools.wraps(build)(lambda **given: build(**fixed, **given))
+    factory = functools.wraps(build)(lambda **given: build(**given))
     factory.__signature__ = signature  # type: ignore[attr-defined]
     return optax.inject_hyperparams(factory)(**steered)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from learned_opt.hand.hyperparameters import Hyperparameter
 from learned_opt.hand.parts.base import Part
 from learned_opt.hand.parts.registry import DECAYS, PARTS
 from learned_opt.hand.spec import EXTRAS, HandDesigned
@@ -41,12 +42,8 @@ def _rule(row: str) -> str:
 
 
 def _entry(entry: HandDesigned) -> str:
-    ranges = {name: (range_.low, range_.high) for name, range_ in entry.controls.items()}
-    low, high = ranges.pop("learning_rate")
-    steered = [
-        f"`{name}` {entry.defaults[name]:g} [{bounds[0]:g}, {bounds[1]:g}]"
-        for name, bounds in ranges.items()
-    ]
+    ranges = dict(entry.controls)
+    low, high = ranges["learning_rate"].low, ranges.pop("learning_rate").high
     chosen = {
         name: value
         for name, value in entry.defaults.items()
@@ -59,18 +56,24 @@ def _entry(entry: HandDesigned) -> str:
         _names(entry.needs),
         f"{entry.state_bytes():.3g}",
         f"{entry.learning_rate:g} [{low:g}, {high:g}]",
-        ", ".join(steered),
+        _fields({name: entry.defaults[name] for name in ranges}, ranges),
         _fields(chosen),
     ]
     return _row(cells)
 
 
 def _part(name: str, part: Part) -> str:
-    return _row([f"`{name}`", part.place, part.about, part.source, _fields(part.defaults)])
+    fields = _fields(part.defaults, part.controls)
+    return _row([f"`{name}`", part.place, part.about, part.source, fields])
 
 
-def _fields(fields: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{name}` {_value(value)}" for name, value in fields.items())
+def _fields(fields: Mapping[str, Any], ranges: Mapping[str, Hyperparameter] = {}) -> str:
+    def one(name: str) -> str:
+        text = f"`{name}` {_value(fields[name])}"
+        found = ranges.get(name)
+        return f"{text} [{found.low:g}, {found.high:g}]" if found else text
+
+    return ", ".join(one(name) for name in fields)
 
 
 def _value(value: Any) -> str:

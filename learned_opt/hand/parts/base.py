@@ -53,6 +53,13 @@ class Part(NamedTuple):
         fields = list(inspect.signature(self.make).parameters.values())[self.wraps :]
         return {field.name: field.default for field in fields}
 
+    @property
+    def controls(self) -> dict[str, Hyperparameter]:
+        """Its continuous fields, with the ranges in which to search or steer them."""
+        known = FIELDS | dict(self.ranges)
+        floats = [name for name, value in self.defaults.items() if isinstance(value, float)]
+        return {name: known[name] for name in floats if name in known}
+
 
 def masked(tx: optax.GradientTransformation, mask: Mask) -> optax.GradientTransformation:
     """`tx` on the leaves that a mask picks. Raises ValueError for one that there is not."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import optax
 
+from learned_opt.hand.hyperparameters import Hyperparameter
 from learned_opt.hand.parts.base import Mask, Part, masked
 
 
@@ -17,6 +18,11 @@ def _trust_ratio(
 
 PARTS = {
     "trust_ratio": Part(
-        "step", _trust_ratio, "u * norm(w) / norm(u) per leaf", "arXiv:1708.03888", ("params",)
+        "step",
+        _trust_ratio,
+        "u * norm(w) / norm(u) per leaf",
+        "arXiv:1708.03888",
+        ("params",),
+        {"trust_coefficient": Hyperparameter("log", 1e-4, 10.0, open=True)},
     )
 }

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt import eval_params, make
+from learned_opt import eval_params, inject, make
 from learned_opt.hand.parts.accumulate import accumulate
 
 CAUTIOUS = [  # published with eps added before the bias correction of v
@@ -245,6 +245,38 @@ def test_gradients_that_are_not_finite_are_passed_over():
         for _ in range(calls):
             updates, state = update(state, START, START)
         np.testing.assert_allclose(updates, -1e-3 * jnp.sign(START), rtol=1e-4)
+
+
+def test_numbers_inside_parts_and_decays_are_steered():
+    """Rewritten between updates, without a new program; sgd with g = (3, 4), w = (1, -1)."""
+    tx = inject(
+        "sgd",
+        learning_rate=0.1,
+        momentum=0.0,
+        weight_decay={"kind": "cautious", "value": 0.5},
+        parts=["clip_by_global_norm", {"name": "lookahead", "k": 2, "alpha": 0.25}],
+    )
+    g, w = jnp.array([3.0, 4.0]), jnp.array([1.0, -1.0])
+    state = tx.init(w)
+    names = {"clip_by_global_norm_max_norm", "lookahead_alpha", "weight_decay", "learning_rate"}
+    assert names <= {*state.hyperparams}
+    traces = []
+
+    @jax.jit
+    def step(state, w):
+        traces.append(1)
+        updates, state = tx.update(g, state, w)
+        return optax.apply_updates(w, updates), state
+
+    w, state = step(state, w)
+    np.testing.assert_allclose(w, [1.0 - 0.1 * (0.6 + 0.5), -1.0 - 0.1 * 0.8], rtol=1e-6)
+    new = {"clip_by_global_norm_max_norm": 10.0, "weight_decay": 1.0, "lookahead_alpha": 0.5}
+    for name, value in new.items():
+        state.hyperparams[name] = jnp.float32(value)
+    fast = np.array([0.89 - 0.1 * (3.0 + 0.89), -1.08 - 0.1 * 4.0])
+    w, state = step(state, w)
+    np.testing.assert_allclose(w, (np.array([1.0, -1.0]) + fast) / 2, rtol=1e-6)
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize(
