@@ -77,8 +77,8 @@ def verdict(outcome: Robustness) -> str:
     about, points = outcome.summaries[0], len(outcome.points)
     runs = outcome.diverged[:, 0].size
     return (
-        f"{outcome.optimizers[0]} stays within twice its reference, "
-        f"{outcome.points[outcome.reference]}, at {about.near} of {points} points; its worst, "
+        f"{outcome.optimizers[0]} stays within twice its loss at the reference "
+        f"({outcome.points[outcome.reference]}) at {about.near} of {points} points; the worst, "
         f"{about.worst_point}, ends {number(about.spread)} times as high. It ends lowest of all "
         f"in {about.lowest} of {points * len(outcome.tasks)} pairs of a point and a task; "
         f"{about.diverged} of its {runs} runs diverged."

@@ -218,7 +218,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     command = ["robustness", "adam", "--sweep", "gradient_scale", "--optimizers", "none"]
     assert main([*command, "--seeds", "1", "--steps", "2"]) == 0
     said = capsys.readouterr().out
-    assert "adam stays within twice its reference, 1, at 2 of 2 points" in said
+    assert "adam stays within twice its loss at the reference (1) at 2 of 2 points" in said
     files = {path.name for path in (tmp_path / "results" / "adam-gradient_scale").iterdir()}
     assert files == {f"robustness_gradient_scale.{end}" for end in ("parquet", "json", "html")}
     page = tmp_path / "results" / "adam-gradient_scale" / "robustness_gradient_scale.html"
