@@ -1,12 +1,10 @@
 """The commands that measure optimizers: evaluate, tune, report."""
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from meta_train import measuring
 from meta_train.arguments import names, positive, usage
 from meta_train.starting import start_jax
 
@@ -25,7 +23,7 @@ def evaluate(args: argparse.Namespace) -> int:
         evaluation.check(entries, args.seeds, steps)
     given = Path(args.out) if args.out else None
     name = f"{short_name(args.target)}-{args.suite}"
-    with results_folder(given, name) as out, _session(args) as session:
+    with results_folder(given, name) as out, measuring.session(args) as session:
         found = evaluation.evaluate(entries, args.suite, args.seeds, steps, session=session)
         found.save(out)
     print(reports.table(found))
@@ -51,7 +49,7 @@ def tune(args: argparse.Namespace) -> int:
         evaluation.check([entry], args.seeds, steps)
     given = Path(args.out) if args.out else None
     name = f"tune-{args.optimizer}-{args.space}-{args.suite}"
-    with results_folder(given, name) as out, _session(args) as session:
+    with results_folder(given, name) as out, measuring.session(args) as session:
         found = tuning.tune(
             args.optimizer, args.suite, args.space, args.trials, args.seeds, steps, session
         )
@@ -59,24 +57,6 @@ def tune(args: argparse.Namespace) -> int:
     print(tuning.text(found))
     print(f"\nresults: {out / 'tune.json'}, {out / 'trials.parquet'}")
     return 0
-
-
-@contextmanager
-def _session(args: argparse.Namespace) -> Iterator[Any]:
-    """What surrounds a measurement made by a command: its cache, its progress, its interruption."""
-    from meta_train.curve_cache import CurveCache, default_cache
-    from meta_train.interruption import Interrupted, interruptible
-    from meta_train.measure import Session
-
-    cache = default_cache() if args.cache is None else CurveCache(Path(args.cache))
-    kept = args.cache != "none"
-    say = lambda line: print(line, file=sys.stderr, flush=True)
-    with interruptible() as stopped:
-        try:
-            yield Session(cache if kept else None, say=say, stopped=stopped)
-        except Interrupted:
-            say("interrupted; " + ("the same command goes on from there" if kept else "no cache"))
-            raise
 
 
 def report(args: argparse.Namespace) -> int:
@@ -117,14 +97,6 @@ def _compare(args: argparse.Namespace, seen: Any) -> int:
     return 0
 
 
-def _add_runs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seeds", type=positive, default=3, metavar="N", help="default: 3")
-    command.add_argument("--steps", type=positive, metavar="N", help="default: the suite's")
-    command.add_argument(
-        "--cache", metavar="DIR", help="of measured curves (default: the user's); none: none"
-    )
-
-
 def add_to(add: Any) -> None:
     """Adds the commands; `add(name, handler, help)` makes one."""
     command = add("evaluate", evaluate, "run an optimizer and baselines over a suite of tasks")
@@ -139,7 +111,7 @@ def add_to(add: Any) -> None:
     command.add_argument(
         "--optimizers", type=names, default=[], metavar="A,B", help="further names, files, runs"
     )
-    _add_runs(command)
+    measuring.add_runs(command, None, "the suite's")
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
 
     command = add("tune", tune, "search the hyperparameters of an optimizer over a suite of tasks")
@@ -154,7 +126,7 @@ def add_to(add: Any) -> None:
     command.add_argument(
         "--trials", type=positive, metavar="N", help="default: the grid, 32 draws, 10 of the list"
     )
-    _add_runs(command)
+    measuring.add_runs(command, None, "the suite's")
     command.add_argument("--out", metavar="DIR", help="default: results/tune-NAME-SPACE-SUITE, ...")
 
     command = add("report", report, "write the page of an evaluation, several, a run or sweeps")

@@ -1,14 +1,14 @@
 """The command that sweeps one thing about a run: robustness."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from meta_train.arguments import names, positive, usage
+from meta_train import measuring
+from meta_train.arguments import names, usage
 from meta_train.starting import start_jax
 
-DEFAULT_STEPS, DEFAULT_SEEDS = 1000, 3
+DEFAULT_STEPS = 1000
 BESIDE = "relative_adam,adam"
 
 
@@ -18,16 +18,15 @@ def robustness(args: argparse.Namespace) -> int:
     from meta_train import robustness as sweeps, robustness_page as pages
     from meta_train.chosen import chosen_entries, results_folder, short_name
     from meta_train.figures import MissingExtra
-    from meta_train.measure import Session
 
     with usage():
         check_name("--sweep", args.sweep, sweeps.SWEEPS)
         entries = chosen_entries([args.target, *args.optimizers], [])
         sweeps.check(args.sweep, entries, args.seeds, args.steps)
-    say = lambda line: print(line, file=sys.stderr, flush=True)
     given = Path(args.out) if args.out else None
-    with results_folder(given, f"{short_name(args.target)}-{args.sweep}") as out:
-        found = sweeps.run(args.sweep, entries, args.seeds, args.steps, Session(say=say))
+    name = f"{short_name(args.target)}-{args.sweep}"
+    with results_folder(given, name) as out, measuring.session(args) as session:
+        found = sweeps.run(args.sweep, entries, args.seeds, args.steps, session)
         found.save(out)
     print(f"{pages.text(found)}\n\n{pages.verdict(found)}")
     print(f"\nresults: {out / f'robustness_{args.sweep}.json'} and .parquet")
@@ -56,10 +55,5 @@ def add_to(add: Any) -> None:
         metavar="A,B",
         help=f"what to compare with, at their defaults; none: nothing (default: {BESIDE})",
     )
-    command.add_argument(
-        "--seeds", type=positive, default=DEFAULT_SEEDS, metavar="N", help="default: 3"
-    )
-    command.add_argument(
-        "--steps", type=positive, default=DEFAULT_STEPS, metavar="N", help="default: 1000"
-    )
+    measuring.add_runs(command, DEFAULT_STEPS, str(DEFAULT_STEPS))
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SWEEP, -2, ...")
