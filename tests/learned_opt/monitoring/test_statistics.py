@@ -39,6 +39,11 @@ def compiled():
     return jax.jit(statistics)
 
 
+@pytest.fixture(scope="module")
+def padded():
+    return jax.jit(statistics)
+
+
 def samples(rng, kind):
     normal = rng.normal(size=(40, 50))
     return {
@@ -91,6 +96,20 @@ def test_where_all_entries_are_equal_everything_is_finite(compiled, value, shape
     assert all(np.isfinite(part).all() for part in seen)
     assert seen.skewness == seen.kurtosis == seen.hill == 0
     np.testing.assert_allclose(seen.rms, abs(np.nan_to_num(value)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 3, 777])
+def test_padding_changes_nothing(rng, padded, size):
+    """Whatever it holds."""
+    x = rng.normal(2.0, size=1000).astype(np.float32)
+    x[size:] = np.where(np.arange(1000 - size) % 2, 1e6, np.nan)
+    seen = padded(x, size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = reference(x[:size])
+    for name in Statistics._fields:
+        np.testing.assert_allclose(
+            getattr(seen, name), getattr(expected, name), rtol=1e-4, atol=1e-6, err_msg=name
+        )
 
 
 def test_a_large_tensor_is_sampled_in_all_of_its_columns():
