@@ -54,18 +54,18 @@ def _groups(report: Report) -> list[tuple[str, list[int]]]:
 def _by_form(report: Report, heads: Sequence[str], row: Any) -> str:
     """A sortable table of optimizers, failures first; constant and scheduled forms stay apart."""
     groups = [
-        (title, [(Cell(name(report, o)), *_failures(report, o), *row(o)) for o in members])
+        (title, [(Cell(name(report, o)), *_leading(report, o), *row(o)) for o in members])
         for title, members in _groups(report)
     ]
     numbers = [o for _, members in _groups(report) for o in members]
     return page.grouped_table(
-        ("optimizer", "diverged runs", "tasks failed", *heads),
+        ("optimizer", "diverged runs", "tasks failed", "trials a task", *heads),
         groups,
         marked=numbers.index(report.yardstick),
     )
 
 
-def _failures(report: Report, optimizer: int) -> list[Cell]:
+def _leading(report: Report, optimizer: int) -> list[Cell]:
     v = report.verdicts[optimizer]
     return [
         Cell(
@@ -74,6 +74,7 @@ def _failures(report: Report, optimizer: int) -> list[Cell]:
             css="failed" * bool(v.diverged),
         ),
         Cell(f"{v.failed} of {wording.compared(report)}", v.failed),
+        Cell(str(report.trials(optimizer)), report.trials(optimizer)),
     ]
 
 
@@ -110,21 +111,20 @@ def scores(report: Report) -> str:
 def _about_scores(report: Report) -> str:
     yardstick = escape(report.optimizers[report.yardstick])
     return (
-        "A task is failed when less than half of its seeds get down to "
-        "the final loss of "
+        "A task is failed when less than half of its seeds get down to the final loss of "
         f"{yardstick}{wording.tried(report, report.optimizers[report.yardstick])}. "
-        "Final loss ratio: training loss above the lower bound over the yardstick's; "
-        "geometric mean of the seeds, median of the tasks; below 1 is better. Speedup: steps "
-        "of the run over the first step at which its smoothed training loss (moving average "
-        "over a twentieth of the run) is down to the yardstick's final one with the same "
-        "seed, 0 if never; interquartile mean (IQM) over tasks and seeds. Intervals are "
-        "bootstraps: for claims about new tasks, tasks are resampled and seeds within each; "
-        "the narrower one resamples only the seeds of these tasks. Optimality gap: mean of "
-        "what is missing to a speedup of 1. Ends lower: probability that a run ends below "
-        "one of the yardstick, ties one half. A diverged run (a loss that is not finite, or "
-        "an end above ten times the start) scores speedup 0 and ten times its start; none is "
-        "left out unless the yardstick's own diverged. In results.json: "
-        "verdicts."
+        "Trials a task: settings of which each task got the best. Final loss ratio: training "
+        "loss above the lower bound over the yardstick's; geometric mean of the seeds, median of "
+        "the tasks; below 1 is better. Speedup: steps of the run over the first step at which "
+        "its smoothed training loss (moving average over a twentieth of the run) is down to the "
+        "yardstick's final one with the same seed, 0 if never; interquartile mean (IQM) over "
+        "tasks and seeds. Intervals are bootstraps: for claims about new tasks, tasks are "
+        "resampled and seeds within each; the narrower one resamples only the seeds of these "
+        "tasks. Optimality gap: mean of what is missing to a speedup of 1. Ends lower: "
+        "probability that a run ends below one of the yardstick, ties one half. A diverged run "
+        "(a loss that is not finite, or an end above ten times the start) scores speedup 0 and "
+        "ten times its start; none is left out unless the yardstick's own diverged. In "
+        "results.json: verdicts."
     )
 
 

@@ -47,6 +47,7 @@ def _scores(report: Report) -> list[tuple[str, ...]]:
                 report.forms.get(name, ""),
                 f"{v.diverged}/{report.diverged[o].size}",
                 f"{v.reached}/{wording.compared(report)}",
+                str(report.trials(o)),
                 wording.times(v.ratio).rstrip("×"),
                 wording.times(v.speedup).rstrip("×"),
                 wording.interval(v.speedup_interval, " .. "),

@@ -72,6 +72,11 @@ class Report:
         """Number of the optimizer looked at: the first that is not the yardstick, if any is."""
         return int(self.yardstick == 0 and len(self.optimizers) > 1)
 
+    def trials(self, optimizer: int) -> int:
+        """How many settings an optimizer was given to choose from, on each task."""
+        grid = self.grids.get(self.optimizers[optimizer])
+        return len(grid.trials) if grid else 1
+
     @cached_property
     def scores(self) -> Scores:
         """Of the training loss."""

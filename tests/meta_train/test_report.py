@@ -116,13 +116,13 @@ def test_scores_come_with_failures_first_and_forms_apart(text):
         "Hand-designed, rate on a schedule",
     ]
     heads = re.findall(r'<th scope="col">(.*?)</th>', first)
-    assert heads[:3] == ["optimizer", "diverged runs", "tasks failed"]
+    assert heads[:4] == ["optimizer", "diverged runs", "tasks failed", "trials a task"]
     rows = [row for row in re.findall(r"<tr.*?</tr>", first, flags=re.DOTALL) if "<td" in row]
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
-    assert [row[1:3] for row in cells] == [
-        ["0 of 4", "0 of 2"],
-        ["0 of 4", "0 of 2"],
-        ["1 of 4", "2 of 2"],
+    assert [row[1:4] for row in cells] == [
+        ["0 of 4", "0 of 2", "1"],
+        ["0 of 4", "0 of 2", "2"],
+        ["1 of 4", "2 of 2", "1"],
     ]
     assert "rule &lt;b&gt;" in rows[0] and 'class="yardstick"' in rows[1] and "wild" in rows[2]
     assert 'class="group"' not in report_tables.scores(make_report(forms={}))
