@@ -32,6 +32,7 @@ def _scores(report: Report) -> list[tuple[str, ...]]:
         "rate",
         "diverged",
         "reached",
+        "trials",
         "loss ratio",
         "speedup",
         "95% new tasks",

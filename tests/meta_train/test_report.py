@@ -207,6 +207,9 @@ def test_the_text_table():
     lines = module.table(make_report()).splitlines()
     assert lines[0] == "suite two & more: 2 tasks, 100 steps, 2 seeds; against adam (tuned)"
     row = next(line for line in lines if line.startswith("wild"))
+    heads = re.split(r"  +", next(line for line in lines if line.startswith("optimizer")))
+    assert heads[:6] == ["optimizer", "rate", "diverged", "reached", "trials", "loss ratio"]
+    assert heads[-1] == "cost" and len(re.split(r"  +", row)) == len(heads)
     assert "0/2" in row and "1/4" in row
     assert any(line.startswith("first") and line.count("*") == 1 for line in lines)
     assert all(line == line.rstrip() for line in lines)
