@@ -70,7 +70,7 @@ def histograms(rows: Rows, unit: str = "step") -> str:
         leaves.setdefault(row["leaf"], []).append(row)
     by_size = sorted(leaves, key=lambda name: -_size(leaves[name][0]))
     drawn = [name for name in leaves if name in by_size[:DRAWN]]
-    more = f"<p>The {DRAWN} largest of {len(leaves)} tensors are drawn.</p>"
+    more = f"<p>Drawn: the largest {DRAWN} of {len(leaves)} tensors.</p>"
     return "\n".join(
         [
             LEGEND,
