@@ -72,8 +72,9 @@ def fall(
 ) -> Float[Array, ""]:
     """Factor of the rate: up from 0, level until constant_fraction, then a cosine down.
 
-    count: updates made before this one. The fractions of time are of `horizon`; the warm-up is over
-    when the level part is, if not before. From `horizon` on the factor is final_fraction.
+    count: updates made before this one. The fractions of time are of `horizon`; the warm-up ends
+    when the level part does, if not before, as in the code the list was searched with; a later
+    publication has it end no earlier than that. From `horizon` on the factor is final_fraction.
     """
     length = jnp.asarray(horizon, jnp.float32)
     step = jnp.minimum(jnp.asarray(count, jnp.float32), length)
