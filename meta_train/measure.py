@@ -20,6 +20,7 @@ from tasks.base import Data, TaskFamily
 from tasks.cost import cost
 
 PROGRAMS = 32  # are compiled before their tasks are run; all of them are held in memory
+OVERHEAD = 30_000  # what the loop around a step costs, in operations
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -136,7 +137,7 @@ def _todo(
         missing = [place for place, curves in enumerate(row) if curves is None]
         if missing:
             data = jax.device_put(family.load())
-            weight = cost(family).operations
+            weight = cost(family).operations + OVERHEAD
             todo.append(_Todo(number, data, _batches(settings, missing), weight))
     return todo
 

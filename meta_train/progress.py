@@ -9,6 +9,7 @@ from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_REDRAWS = 0.2
+LEAST_KNOWN = 0.01  # of the work; before that a forecast misleads
 
 
 class Progress:
@@ -118,7 +119,7 @@ class Countdown:
             self._say(line + self._left())
 
     def _left(self) -> str:
-        if not self._cost_done or self._runs_done == self._runs:
+        if self._cost_done < LEAST_KNOWN * self._cost or self._runs_done == self._runs:
             return ""
         running = self._running * (self._cost / self._cost_done - 1.0)
         compiling = self._compiling * (self._programs / self._programs_done - 1.0)
