@@ -104,11 +104,14 @@ class HandDesigned:
         key: PRNGKeyArray | None = None,
         learning_rate: float | Array | None = None,
     ) -> optax.GradientTransformationExtraArgs:
-        """theta: `log_learning_rate`, and any other hyperparameters in their own units."""
+        """theta: `log_learning_rate`, and any other hyperparameters in their own units.
+
+        With `learning_rate` given, theta may be without one.
+        """
         del key
         hyperparameters = dict(theta)
-        rate = jnp.exp(hyperparameters.pop("log_learning_rate"))
-        rate = rate if learning_rate is None else learning_rate
+        log_rate = hyperparameters.pop("log_learning_rate", None)
+        rate = jnp.exp(log_rate) if learning_rate is None else learning_rate
         return self.build(rate, horizon, **hyperparameters)
 
     def state_bytes(self, params: Any = None) -> float:
@@ -141,13 +144,20 @@ def _guarded(
     def update(updates: Any, state: Any, params: Any = None, **extra: Any):
         check_given(entry.name, entry.needs, {"params": params} | extra)
         found, state = inner.update(_wide(updates), state, _wide(params), **extra)
-        return jax.tree.map(lambda u, g: jnp.asarray(u, jnp.result_type(g)), found, updates), state
+        return jax.tree.map(_as_narrow, found, updates), state
 
     return optax.GradientTransformationExtraArgs(lambda params: inner.init(_wide(params)), update)
 
 
+HALVES = (jnp.bfloat16, jnp.float16)
+
+
 def _wide(tree: Any) -> Any:
-    halves = (jnp.bfloat16, jnp.float16)
     return jax.tree.map(
-        lambda x: jnp.asarray(x, jnp.float32) if jnp.result_type(x) in halves else x, tree
+        lambda x: jnp.asarray(x, jnp.float32) if jnp.result_type(x) in HALVES else x, tree
     )
+
+
+def _as_narrow(update: Any, gradient: Any) -> Any:
+    narrow = jnp.result_type(gradient)
+    return jnp.asarray(update, narrow) if narrow in HALVES else update

@@ -66,7 +66,10 @@ def test_seen_tasks_are_trained_on(name):
         assert dataclasses.replace(family, name="") in unnamed
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "sampled")) for name in PRESETS],
+)
 def test_held_out_tasks_differ_from_all_training_in_two_traits(name):
     trained = preset(name)
     assert {suite: too_near(trained, suite) for suite in HELD_OUT} == dict.fromkeys(HELD_OUT, [])
