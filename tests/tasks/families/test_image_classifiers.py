@@ -195,25 +195,6 @@ def test_colour_images_of_another_size_are_taken(family):
     assert 1.5 < jax.jit(task.loss)(params, jax.random.key(0), batch) < 6
 
 
-@each(NEW)
-def test_eight_tasks_at_once_equal_single_ones(family):
-    data = jax.tree.map(jnp.asarray, family.load())
-
-    def value(data, key):
-        task = family.task(family.sample(key), data)
-        return jax.value_and_grad(task.loss)(task.init(key), key, task.batch(key, "train"))
-
-    keys = jax.random.split(jax.random.key(0), 8)
-    many = jax.jit(jax.vmap(value, in_axes=(None, 0)))(data, keys)
-    single = jax.jit(value)
-    for i in range(2):
-        jax.tree.map(
-            lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-5),
-            many,
-            single(data, keys[i]),
-        )
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
