@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Int
 
 from learned_opt.base import Params
-from learned_opt.hand.assemble import Whole
+from learned_opt.hand.assemble import RateState, Whole
 from learned_opt.hand.hyperparameters import Scalar
 from learned_opt.hand.spec import HandDesigned
 
@@ -57,10 +57,6 @@ def scale_by_adan(
         return direction, AdanState(count, mu, difference, nu, updates)
 
     return optax.GradientTransformation(init, update)
-
-
-class RateState(NamedTuple):
-    count: Int[Array, ""]  # updates made so far
 
 
 def _proximal(
