@@ -13,9 +13,9 @@ from learned_opt.hand.groups import grouped
 from learned_opt.hand.paths import check_pattern
 from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
-from learned_opt.hierarchical_rnn import HierarchicalRNN
+from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
+from learned_opt.learned.small_fc import SmallFC
 from learned_opt.naming import check_name
-from learned_opt.small_fc import SmallFC
 
 LEARNED: dict[str, type] = {
     "hierarchical_rnn": HierarchicalRNN,

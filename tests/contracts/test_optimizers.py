@@ -11,7 +11,7 @@ import pytest
 
 from learned_opt import HAND_DESIGNED, LEARNED, eval_params
 from learned_opt.base import EvalPoint
-from learned_opt.hierarchical_rnn import PRESETS
+from learned_opt.learned.hierarchical_rnn import PRESETS
 
 RULES: dict[str, Any] = {name: HAND_DESIGNED[name] for name in ("adam", "relative_adam")}
 RULES |= {kind: LEARNED[kind]() for kind in LEARNED}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from learned_opt import io
-from learned_opt.hierarchical_rnn import HierarchicalRNN
+from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
 from meta_train.build import build_learner, build_start, build_tasks
 from meta_train.config import parse
 from meta_train.config_errors import ConfigError

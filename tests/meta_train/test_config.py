@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from learned_opt.hierarchical_rnn import PRESETS
+from learned_opt.learned.hierarchical_rnn import PRESETS
 from meta_train import config as configs, yaml_text
 from meta_train.config_errors import ConfigError
 from meta_train.meta_optimizers import META_OPTIMIZERS

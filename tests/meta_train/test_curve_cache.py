@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from learned_opt.hand.spec import HandDesigned
+from learned_opt.learned.small_fc import SmallFC
 from learned_opt.registry import HAND_DESIGNED
-from learned_opt.small_fc import SmallFC
 from meta_train import curve_cache, measure as module
 from meta_train.baselines import Entry, Setting, setting, standard_baselines
 from meta_train.curve_cache import CurveCache, Curves, cache_key

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from toys import Descent, Parabola
 
-from learned_opt.hierarchical_rnn import PRESETS
+from learned_opt.learned.hierarchical_rnn import PRESETS
 from meta_train.estimators import PES
 from meta_train.expert import Expert, mixed
 from meta_train.horizons import Fixed

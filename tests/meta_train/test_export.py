@@ -6,7 +6,7 @@ import pytest
 from toys import NoisyLine
 
 from learned_opt import io
-from learned_opt.hierarchical_rnn import HierarchicalRNN
+from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
 from meta_train.evaluate import evaluate, standard_baselines
 from meta_train.export import compute, export_run
 from meta_train.results import ResultsError

@@ -15,12 +15,12 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import EvalPoint, Horizon, Params, Theta
-from learned_opt.blocks import over_columns
-from learned_opt.cells import affine, bias_gru, init_affine
 from learned_opt.columns import Columns, is_trained, tame
-from learned_opt.features import root
 from learned_opt.hand.relative_adam import nominal_schedule
-from learned_opt.levels import (
+from learned_opt.learned.parts.blocks import over_columns
+from learned_opt.learned.parts.cells import affine, bias_gru, init_affine
+from learned_opt.learned.parts.features import root
+from learned_opt.learned.parts.levels import (
     Levels,
     draw_start,
     init_levels,
@@ -28,8 +28,7 @@ from learned_opt.levels import (
     start_levels,
     step_above,
 )
-from learned_opt.naming import check_name
-from learned_opt.nominal import (
+from learned_opt.learned.parts.nominal import (
     MOMENTA,
     NUM_TENSOR_FEATURES,
     RATE,
@@ -40,8 +39,9 @@ from learned_opt.nominal import (
     tensor_features,
     tensor_sizes,
 )
-from learned_opt.rates import centre_rates, rate_inputs, start_rates, step_rates
-from learned_opt.senses import Senses, sense_inputs, step_senses
+from learned_opt.learned.parts.rates import centre_rates, rate_inputs, start_rates, step_rates
+from learned_opt.learned.parts.senses import Senses, sense_inputs, step_senses
+from learned_opt.naming import check_name
 
 
 class _Scalars(NamedTuple):

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.columns import is_trained, refuse_complex
-from learned_opt.features import (
+from learned_opt.learned.parts.features import (
     TIMES,
     FactoredMoment,
     accumulate,

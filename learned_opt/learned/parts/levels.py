@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from learned_opt.cells import affine, bias_gru, init_affine, init_bias_gru
 from learned_opt.columns import Columns
+from learned_opt.learned.parts.cells import affine, bias_gru, init_affine, init_bias_gru
 
 NAMES = ("param", "tensor", "global")
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from learned_opt.features import arcsinh
+from learned_opt.learned.parts.features import arcsinh
 
 FIXED_INPUT_DECAY = 0.89
 FIXED_SCALE_DECAY = 0.93

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learned_opt import blocks
-from learned_opt.blocks import over_columns
 from learned_opt.columns import Columns
-from learned_opt.features import arcsinh
-from learned_opt.hierarchical_rnn import PRESETS
+from learned_opt.learned.hierarchical_rnn import PRESETS
+from learned_opt.learned.parts import blocks
+from learned_opt.learned.parts.blocks import over_columns
+from learned_opt.learned.parts.features import arcsinh
 
 # A tensor of several blocks with a rest, several tensors to a block with a rest, small ones.
 SHAPES = [(3,), (7, 3), (43,), (3, 7), (), (21,), (7, 3), (3,), (21, 1)]

@@ -10,7 +10,7 @@ import pytest
 
 from learned_opt.base import eval_params
 from learned_opt.hand.relative_adam import relative_adam
-from learned_opt.hierarchical_rnn import PRESETS, HierarchicalRNN
+from learned_opt.learned.hierarchical_rnn import PRESETS, HierarchicalRNN
 
 PAPER, ATTENTION, NOMINAL = (PRESETS[n] for n in ("paper", "paper_attention", "nominal"))
 

@@ -1,0 +1,1 @@
+"""Learned optimizers: one architecture per file."""

@@ -1,0 +1,1 @@
+"""What the architectures share: memories of gradients, features, cells, networks."""
