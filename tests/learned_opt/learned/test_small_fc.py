@@ -7,7 +7,8 @@ import optax
 import pytest
 
 from learned_opt.learned.parts.features import factored_axes, offset_decays, time_features
-from learned_opt.learned.small_fc import CHUNK, SmallFC
+from learned_opt.learned.parts.scalar_network import CHUNK
+from learned_opt.learned.small_fc import SmallFC
 
 SHAPES = [(), (3,), (2, 3), (3, 3), (4, 3), (3, 4), (2, 1, 3), (1, 1), (5, 2, 4)]
 
@@ -211,7 +212,7 @@ def test_large_tensors_in_chunks_move_as_in_one_piece(monkeypatch):
     params, gradients = (jax.random.normal(jax.random.key(i), shape) for i in range(2))
     (whole,), _ = run(rule, theta, params, [gradients])
     assert params.size < CHUNK
-    monkeypatch.setattr("learned_opt.learned.small_fc.CHUNK", 64)
+    monkeypatch.setattr("learned_opt.learned.parts.scalar_network.CHUNK", 64)
     (chunked,), _ = run(rule, theta, params, [gradients])
     np.testing.assert_allclose(chunked, whole, rtol=1e-5)
 

@@ -1,0 +1,64 @@
+"""A parameter tree as stacks: the tensors of one shape in one array."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from learned_opt.base import Params
+from learned_opt.columns import is_trained, refuse_complex
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """The shape of a parameter tree seen as stacks, in order of first appearance.
+
+    Tensors of one shape are updated as one batch, so depth does not lengthen compilation. Only
+    floating-point leaves that are not empty take part; the others never move.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]  # of the tensors of each stack; a scalar's is (1,)
+    places: tuple[tuple[int, ...], ...]  # of each stack's tensors among all leaves
+
+    @staticmethod
+    def of(params: Params) -> "Stacks":
+        """Raises ValueError on complex leaves."""
+        refuse_complex(params)
+        found: dict[tuple[int, ...], list[int]] = {}
+        for i, leaf in enumerate(jax.tree.leaves(params)):
+            if is_trained(leaf):
+                found.setdefault(jnp.shape(leaf) or (1,), []).append(i)
+        return Stacks(tuple(found), tuple(tuple(places) for places in found.values()))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Tensors in each stack."""
+        return tuple(len(places) for places in self.places)
+
+    def gather(self, tree: Params) -> tuple[Float[Array, "_ *_"], ...]:
+        """The stacks [n, *shape] of a tree, in float32."""
+        leaves = jax.tree.leaves(tree)
+        return tuple(
+            jnp.stack([leaves[i].reshape(shape).astype(jnp.float32) for i in places])
+            for shape, places in zip(self.shapes, self.places, strict=True)
+        )
+
+    def scatter(self, stacks: Sequence[Float[Array, "_ *_"]], like: Params) -> Params:
+        """The inverse of `gather`: `like`'s shapes and dtypes, zeros where nothing is trained."""
+        leaves, treedef = jax.tree.flatten(like)
+        out: list[Any] = [None] * len(leaves)
+        for stack, places in zip(stacks, self.places, strict=True):
+            for i, tensor in zip(places, stack, strict=True):
+                out[i] = tensor.reshape(jnp.shape(leaves[i])).astype(leaves[i].dtype)
+        return treedef.unflatten(
+            jnp.zeros_like(leaf) if new is None else new
+            for new, leaf in zip(out, leaves, strict=True)
+        )
+
+    def split(self, rows: Float[Array, "t d"]) -> list[Float[Array, "_ d"]]:
+        """Rows of all tensors, stack after stack, as the rows of each stack."""
+        ends = [sum(self.counts[: i + 1]) for i in range(len(self.counts) - 1)]
+        return jnp.split(rows, ends)
