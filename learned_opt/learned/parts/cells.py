@@ -56,3 +56,32 @@ def bias_gru(
     reset, update = opened[:hidden], opened[hidden:]
     proposed = jnp.tanh(shifted[2 * hidden :] + candidate["w"][start:].T @ (reset * h))
     return update * h + (1.0 - update) * proposed
+
+
+def init_linear(key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
+    """Normal weights cut at two standard deviations of 1/sqrt(inputs), zero biases (haiku)."""
+    weight = jax.random.truncated_normal(key, -2.0, 2.0, (inputs, outputs)) / inputs**0.5
+    return {"w": weight, "b": jnp.zeros(outputs)}
+
+
+def init_lstm(key: PRNGKeyArray, inputs: int, hidden: int) -> dict[str, Array]:
+    """Weights of `lstm`: one `init_linear` map from inputs and state to the four gates."""
+    return init_linear(key, inputs + hidden, 4 * hidden)
+
+
+def lstm(
+    weights: dict[str, Array],
+    x: Float[Array, "i n"],
+    state: tuple[Float[Array, "k n"], Float[Array, "k n"]],
+) -> tuple[Float[Array, "k n"], Float[Array, "k n"]]:
+    """An LSTM in the convention of haiku and sonnet: the new (hidden, cell) state of every column.
+
+    Rows of the pre-activations: input gate, candidate, forget gate, output gate; the forget gate
+    gets 1 more than its bias.
+    """
+    h, c = state
+    weight, inputs, hidden = weights["w"], len(x), len(h)
+    z = weight[:inputs].T @ x + weight[inputs:].T @ h + weights["b"][:, None]
+    opened, proposed, kept, shown = (z[i * hidden : (i + 1) * hidden] for i in range(4))
+    c = jax.nn.sigmoid(kept + 1.0) * c + jax.nn.sigmoid(opened) * jnp.tanh(proposed)
+    return jax.nn.sigmoid(shown) * jnp.tanh(c), c
