@@ -57,10 +57,20 @@ class Second(NamedTuple):
 
     @staticmethod
     def of(factored: FactoredMoment, unfactored_eps: float) -> "Second":
-        """unfactored_eps: under the root that scales the momentum of tensors of rank 0 and 1."""
+        """unfactored_eps: under the root that scales the momentum of tensors of rank 0 and 1.
+
+        At 0, as published rules have it, |momentum| stays below that root of its own average.
+        """
         row, column = factored
         row_factor, column_factor = factored.factors()
         if column is None or column_factor is None:
-            return Second(row, row, row_factor, jax.lax.rsqrt(row + unfactored_eps))
+            return Second(row, row, row_factor, _inverse_root(row + unfactored_eps))
         factor = row_factor * column_factor
         return Second(row, column, factor, factor)
+
+
+def _inverse_root(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """1 / sqrt(x) for x > 0; below 1e-20 its derivative, too large for float32, counts as 0."""
+    regular = x > 1e-20
+    tiny = jax.lax.stop_gradient(jax.lax.rsqrt(x))
+    return jnp.where(regular, jax.lax.rsqrt(jnp.where(regular, x, 1.0)), tiny)
