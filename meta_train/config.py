@@ -246,11 +246,19 @@ def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> C
     problems = list(_check(config))
     if problems:
         raise ConfigError(source, problems, origin)
-    return config.model_copy(update={"start_from": _absolute(config.start_from)})
+    return _absolute(config)
 
 
-def _absolute(weights: str | None) -> str | None:
-    """A path that still holds when a run is resumed from another folder; names stay names."""
+def _absolute(config: Config) -> Config:
+    """The config with paths that still hold when a run is resumed from another folder."""
+    changes: dict[str, Any] = {"start_from": _path(config.start_from)}
+    if isinstance(name := getattr(config.meta_optimizer, "name", None), str):
+        changes["meta_optimizer"] = config.meta_optimizer.model_copy(update={"name": _path(name)})
+    return config.model_copy(update=changes)
+
+
+def _path(weights: str | None) -> str | None:
+    """The absolute path of weights; names of packaged ones stay names."""
     if weights is None or weights in packaged():
         return weights
     return str(Path(weights).expanduser().absolute())

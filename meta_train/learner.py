@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from learned_opt.base import LearnedOptimizer, Theta
+from learned_opt.base import LearnedOptimizer, Theta, eval_params
 from learned_opt.naming import check_name
 from meta_train.aggregate import FamilyScale, family_factor, family_gradient, mean_metric
 from meta_train.estimators.base import EstimatorState, GradientEstimator, Metrics
@@ -22,7 +22,7 @@ class MetaTrainState(NamedTuple):
 
     step: Int[Array, ""]  # meta-steps made
     theta: Theta
-    theta_average: Theta  # moving average of theta, what is evaluated and exported
+    theta_average: Theta  # moving average of theta, or of the meta-optimizer's point to evaluate
     meta_opt_state: Any
     norms: Float[Array, " families"]  # running root mean square of each family's gradient norm
     est_states: tuple[EstimatorState, ...]  # per family; leading axes: shard, task
@@ -228,29 +228,35 @@ class GradientLearner:
             for what, values in seen.items():
                 metrics[f"tasks/{name}/{what}"] = mean_metric(values)
         shared = shared._replace(norms=jnp.stack(norms))
-        shared, meta_metrics = self._update(shared, total, jnp.stack(usable).any())
         names = [estimator.episodes.family.name for estimator in self.estimators]
         losses = jnp.stack([metrics[f"tasks/{name}/objective"] for name in names])
-        meta_metrics["meta/loss"] = jnp.average(losses, weights=jnp.asarray(self.weights))
+        loss = jnp.average(losses, weights=jnp.asarray(self.weights))
+        shared, meta_metrics = self._update(shared, total, loss, jnp.stack(usable).any())
+        meta_metrics["meta/loss"] = loss
         meta_metrics["meta/grad_snr"] = optax.tree.norm(total, squared=True) / noise
         return shared, tuple(advanced), metrics | meta_metrics
 
-    def _trained(self, tree: Theta) -> Theta:
-        """The tree with zeros for the groups of theta that stay as they are."""
+    def _trained(self, tree: Theta, rest: Theta | None = None) -> Theta:
+        """The tree with `rest`, else zeros, for the groups of theta that stay as they are."""
         if not self.only:
             return tree
+        rest = jax.tree.map(jnp.zeros_like, tree) if rest is None else rest
         return jax.tree.map_with_path(
-            lambda path, x: x if path[0].key in self.only else jnp.zeros_like(x), tree
+            lambda path, x, y: x if path[0].key in self.only else y, tree, rest
         )
 
-    def _update(self, shared: _Shared, gradient: Theta, usable: Array) -> tuple[_Shared, Metrics]:
-        updates, meta_opt_state = self.meta_optimizer.update(
-            gradient, shared.meta_opt_state, shared.theta
+    def _update(
+        self, shared: _Shared, gradient: Theta, loss: Array, usable: Array
+    ) -> tuple[_Shared, Metrics]:
+        # There is no second loss: a rule that reads a validation loss gets this one, too.
+        updates, meta_opt_state = optax.with_extra_args_support(self.meta_optimizer).update(
+            gradient, shared.meta_opt_state, shared.theta, value=loss, eval_value=loss
         )
         # A meta-optimizer may move what has no gradient: by momentum, by decay.
         theta = optax.apply_updates(shared.theta, self._trained(updates))
+        point = self._trained(eval_params(meta_opt_state, theta), shared.theta)
         average = jax.tree.map(
-            lambda a, t: self.ema * a + (1.0 - self.ema) * t, shared.theta_average, theta
+            lambda a, t: self.ema * a + (1.0 - self.ema) * t, shared.theta_average, point
         )
         leaves = jax.tree.leaves((theta, meta_opt_state))
         finite = usable & jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()

@@ -4,9 +4,12 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from learned_opt import packaged
 from learned_opt.learned.hierarchical_rnn import PRESETS
 from meta_train import config as configs, yaml_text
 from meta_train.config_errors import ConfigError
@@ -67,6 +70,17 @@ def refused(*overrides: str, text: str = GOOD) -> list[str]:
         ("optimizer.level_sizes=[1, 2, 3, 4]", "optimizer.level_sizes", "(1, 2, 3, 4) must be"),
         ("meta_optimizer.learning_rate=-1", "meta_optimizer.learning_rate", "must be above 0"),
         ("meta_optimizer.learning_rate=.nan", "meta_optimizer.learning_rate", '".nan" is not'),
+        (
+            "meta_optimizer={kind: learned, name: hierarchical_rn}",
+            "meta_optimizer.name",
+            "hierarchical_rn: no such file or name; did you mean hierarchical_rnn?",
+        ),
+        ("meta_optimizer={kind: learned}", "meta_optimizer.name", "missing"),
+        (
+            "meta_optimizer={kind: learned, name: hierarchical_rnn, learning_rate: 0}",
+            "meta_optimizer.learning_rate",
+            "must be above 0",
+        ),
         ("version=2", "version", "2 is not allowed (allowed: 1)"),
         ("checkpoint.every_seconds=soon", "checkpoint.every_seconds", "it must be a number"),
     ],
@@ -175,11 +189,23 @@ def test_a_preset_is_the_rule_of_that_name_and_flags_replace_its_choices(name):
 
 @pytest.mark.parametrize("kind", META_OPTIMIZERS)
 def test_every_meta_optimizer_can_be_had_with_its_defaults(kind):
+    name = ", name: hierarchical_rnn" if kind == "learned" else ""
     config = configs.parse(
-        GOOD, overrides=[f"meta_optimizer={{kind: {kind}, clip: 1.0, clip_norm: 1}}"]
+        GOOD, overrides=[f"meta_optimizer={{kind: {kind}, clip: 1.0, clip_norm: 1{name}}}"]
     )
     tx = config.meta_optimizer.build().transformation(config.steps)
-    assert tx.init({"w": 0.0}) is not None
+    assert jax.eval_shape(tx.init, {"w": jnp.zeros(2)}) is not None
+
+
+def test_the_path_of_a_learned_meta_optimizer_holds_in_every_folder(tmp_path, monkeypatch):
+    weights = tmp_path / "rule.safetensors"
+    weights.write_bytes(packaged()["hierarchical_rnn"].read_bytes())
+    monkeypatch.chdir(tmp_path)
+    chosen = "meta_optimizer={kind: learned, name: rule.safetensors}"
+    assert configs.parse(GOOD, overrides=[chosen]).meta_optimizer.name == str(weights)
+    weights.write_bytes(b"PK\x03\x04" + bytes(40))
+    (line,) = refused(chosen)
+    assert "meta_optimizer.name: rule.safetensors: this is a zip archive" in line
 
 
 def test_differences_name_what_a_resumed_run_may_not_change():

@@ -80,6 +80,18 @@ def test_a_run_killed_again_and_again_is_the_same_run(tiny, whole, tmp_path, see
     assert not list((run / "checkpoints").glob(".*"))
 
 
+@pytest.mark.slow
+def test_a_run_under_a_learned_meta_optimizer_goes_on_exactly_after_a_kill(tiny, tmp_path):
+    learned = "meta_optimizer={kind: learned, name: hierarchical_rnn, clip: 0.1}"
+    args = ["train", str(tiny), learned, "checkpoint.every_steps=1", "--out"]
+    assert main([*args, str(tmp_path / "whole")]) == 0
+    run = tmp_path / "run"
+    kill(run, [*args, str(run), "--resume"], np.random.default_rng(3), in_a_save=True)
+    assert 0 < max(saved_steps(run / "checkpoints")) < 60
+    assert main([*args, str(run), "--resume"]) == 0
+    same_run(run, tmp_path / "whole")
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import Descent, NoisyLine, Parabola
+from toys import Descent, NoisyLine, Parabola, by_loss
 
+import learned_opt
 from meta_train.estimators import ESTIMATORS, PES, TruncatedBackprop
 from meta_train.horizons import Fixed, LogUniform
 from meta_train.learner import GradientLearner
@@ -77,6 +78,20 @@ def test_a_meta_update_that_is_not_finite_is_not_made():
     assert float(state.theta["rate"]) == before and metrics["meta/rejected"] == 1.0
 
 
+def test_the_meta_optimizer_reads_the_meta_loss_as_both_losses():
+    """It is a number even where one family has none."""
+    bad = PES(Episodes(Parabola(poison=np.nan, name="bad"), Descent(), Fixed(4)), MeanLoss(), 4)
+    reads = optax.chain(optax.sgd(0.01), by_loss())
+    before, state, metrics = first_step(learner(backprop(2.0), bad, meta_optimizer=reads))
+    loss = float(metrics["meta/loss"])
+    assert np.isfinite(loss) and loss > 5.0  # half of it is MeanLoss' clip
+    seen = state.meta_opt_state[-1]
+    assert float(seen["value"]) == float(seen["eval_value"]) == loss
+    np.testing.assert_allclose(
+        float(state.theta["rate"]) - before, 0.5 * 0.01 * 3 * loss, rtol=1e-4
+    )
+
+
 def test_the_update_is_the_weighted_mean_of_normalised_families():
     """Two slopes of one sign and norm 1: the step is the meta-rate whatever their sizes."""
     before, state, metrics = first_step(
@@ -88,6 +103,14 @@ def test_the_update_is_the_weighted_mean_of_normalised_families():
         metrics["tasks/large/grad_norm"] / metrics["tasks/small/grad_norm"], 1e4, rtol=1e-3
     )
     np.testing.assert_allclose(float(state.theta_average["rate"]) - before, 0.005, rtol=1e-4)
+
+
+def test_the_average_is_of_the_point_that_the_meta_optimizer_says_to_evaluate():
+    """A lookahead's slow weights stay where they are until its second update."""
+    slow = learned_opt.make("sgd", learning_rate=0.01, parts=["lookahead"])
+    _, state, _ = first_step(learner(backprop(2.0), meta_optimizer=slow, ema=0.0))
+    point = learned_opt.eval_params(state.meta_opt_state, state.theta)["rate"]
+    assert float(state.theta_average["rate"]) == float(point) != float(state.theta["rate"])
 
 
 def test_without_normalising_gradients_add_up_as_they_are():
@@ -154,7 +177,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import jax, optax
 jax.config.update("jax_num_cpu_devices", 2)
-from toys import Descent, NoisyLine
+from toys import Descent, NoisyLine, by_loss
+from learned_opt.learned.small_fc import SmallFC
 from meta_train.checkpoint import Checkpoints
 from meta_train.estimators import PES
 from meta_train.horizons import LogUniform
@@ -166,11 +190,13 @@ from tasks.families.mlp import MLPClassifier
 
 rule = Descent()
 pes = PES(Episodes(NoisyLine(), rule, LogUniform(5, 9)), LogLoss(), length=5)
+learned = SmallFC(hidden=2).opt(SmallFC(hidden=2).init(jax.random.key(5)), 10, learning_rate=0.01)
+meta_optimizer = optax.chain(learned, by_loss())
 checkpoints = Checkpoints(Path(sys.argv[2]), keep=9)
 out = {}
 KINDS = [("shard_map", 1), ("shard_map", 2), ("pmap", 1), ("pmap", 2), ("vmap", 2)]
 for i, (backend, devices) in enumerate(KINDS):
-    one = GradientLearner(rule, (pes,), (1.0,), 4, optax.adam(1e-3), 0.9,
+    one = GradientLearner(rule, (pes,), (1.0,), 4, meta_optimizer, 0.9,
                           parallel=Parallel(backend, devices))
     data = one.load()
     state = one.init(jax.random.key(0), data)
