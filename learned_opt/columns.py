@@ -96,7 +96,7 @@ class Columns:
             for leaf, model in zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True)
             if is_trained(model)
         ]
-        return jnp.concatenate([kept[i] for i in self.order])
+        return jnp.concatenate([kept[i] for i in self.order] or [jnp.zeros(0)])
 
     def scatter(self, row: Float[Array, " n"], like: Params) -> Params:
         """The inverse of `gather`: `like`'s shapes and dtypes, zeros where nothing is trained."""
@@ -128,7 +128,8 @@ class Columns:
     def spread_in(self, group: Group, x: Float[Array, "d t"]) -> Float[Array, "d m"]:
         """`spread` for the scalars of one group."""
         shape = (x.shape[0], group.tensors, group.size)
-        return jnp.broadcast_to(x[:, group.places, None], shape).reshape(x.shape[0], -1)
+        wide = jnp.broadcast_to(x[:, group.places, None], shape)
+        return wide.reshape(x.shape[0], group.tensors * group.size)
 
 
 def tame(gradient: Float[Array, "*d"]) -> Float[Array, "*d"]:

@@ -13,12 +13,16 @@ from learned_opt.hand.groups import grouped
 from learned_opt.hand.paths import check_pattern
 from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
+from learned_opt.learned.coordinatewise_lstm import CoordinatewiseLSTM
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
+from learned_opt.learned.rnnprop import RNNprop
 from learned_opt.learned.small_fc import SmallFC
 from learned_opt.naming import check_name
 
 LEARNED: dict[str, type] = {
+    "coordinatewise_lstm": CoordinatewiseLSTM,
     "hierarchical_rnn": HierarchicalRNN,
+    "rnnprop": RNNprop,
     "small_fc": SmallFC,
 }
 

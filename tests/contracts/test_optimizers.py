@@ -20,9 +20,11 @@ from learned_opt.base import EvalPoint
 
 # kind, or kind/preset, of every learned rule -> what its instance here has other than by default.
 SMALL: dict[str, dict[str, Any]] = {
+    "coordinatewise_lstm": {"layers": (3, 2)},
     "hierarchical_rnn/nominal": {},
     "hierarchical_rnn/paper": {},
     "hierarchical_rnn/paper_attention": {},
+    "rnnprop": {"dense": 2, "layers": (3, 2)},
     "small_fc": {"hidden": 2},
 }
 

@@ -35,6 +35,19 @@ def over_columns(
     return _at_once(f, columns, weights, rows, per_tensor)
 
 
+def each_column(f: Callable[[Any, Rows], Rows], columns: Columns, weights: Any, rows: Rows) -> Rows:
+    """f(weights, rows) -> new rows: `over_columns` for rules that know nothing of tensors."""
+    if not columns.total:
+        return f(weights, rows)
+
+    def alone(weights: Any, rows: Rows, above: Array) -> tuple[Rows, list[Array]]:
+        del above
+        return f(weights, rows), []
+
+    nothing = jnp.zeros((0, len(columns.sizes)))
+    return over_columns(alone, columns, weights, rows, nothing)[0]
+
+
 def _is_large(group: Group) -> bool:
     return group.tensors * group.size > 2 * BLOCK
 
@@ -43,6 +56,8 @@ def _at_once(
     f: ColumnFunction, columns: Columns, weights: Any, rows: Rows, per_tensor: Array
 ) -> tuple[Rows, list[Array]]:
     rows, averaged = f(weights, rows, columns.spread(per_tensor))
+    if not averaged:
+        return rows, []
     means = columns.mean(jnp.concatenate(averaged))
     ends = [sum(len(x) for x in averaged[: i + 1]) for i in range(len(averaged) - 1)]
     return rows, jnp.split(means, ends)
@@ -112,7 +127,8 @@ def _loop(
 
         above = jax.lax.dynamic_slice_in_dim(per_tensor, first, tensors, -1)
         above = jnp.broadcast_to(above[:, :, None], (above.shape[0], tensors, width))
-        new, averaged = f(weights, jax.tree.map(cut, rows), above.reshape(above.shape[0], -1))
+        above = above.reshape(above.shape[0], tensors * width)
+        new, averaged = f(weights, jax.tree.map(cut, rows), above)
         due = (tensor + jnp.arange(tensors) >= due_tensor)[:, None] & (
             column + jnp.arange(width) >= due_column
         )
