@@ -63,55 +63,60 @@ def at_import_time(tree: ast.Module) -> Iterator[str]:
         waiting.extend(ast.iter_child_nodes(node))
 
 
-@pytest.fixture(params=SOURCES, ids=name_of)
-def source(request) -> Path:
-    return request.param
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """Every source file, parsed once."""
+    return {name_of(path): ast.parse(path.read_text()) for path in SOURCES}
 
 
-def test_a_module_imports_only_what_its_package_may(source):
-    package = source.relative_to(ROOT).parts[0]
-    for module in imported(ast.parse(source.read_text())):
-        assert not module.startswith("."), f"{name_of(source)}: relative import {module}"
-        top = module.partition(".")[0]
-        allowed = {package} | STANDARD | ALLOWED[package]
-        assert top in allowed, f"{name_of(source)} imports {module}"
-        assert top not in EXECUTING, f"{name_of(source)} imports {module}, which can run code"
-        assert name_of(source) in ONLY_IN.get(top, {name_of(source)}), (
-            f"{name_of(source)} imports {module}, which only {ONLY_IN.get(top)} may"
-        )
+def test_a_module_imports_only_what_its_package_may(trees):
+    wrong = []
+    for name, tree in trees.items():
+        package = name.partition("/")[0]
+        allowed = ({package} | STANDARD | ALLOWED[package]) - EXECUTING
+        for module in imported(tree):
+            top = module.partition(".")[0]  # "" of a relative import
+            if top not in allowed or name not in ONLY_IN.get(top, {name}):
+                wrong.append(f"{name} imports {module}")
+    assert not wrong
 
 
-def test_heavy_packages_are_imported_where_they_are_used(source):
-    for module in at_import_time(ast.parse(source.read_text())):
-        assert module.partition(".")[0] not in INSIDE_FUNCTIONS, f"{name_of(source)}: {module}"
+def test_heavy_packages_are_imported_where_they_are_used(trees):
+    tops = {
+        (name, module.partition(".")[0])
+        for name, tree in trees.items()
+        for module in at_import_time(tree)
+    }
+    assert not [(name, top) for name, top in tops if top in INSIDE_FUNCTIONS]
 
 
-def test_nothing_is_evaluated_or_asserted(source):
-    for node in ast.walk(ast.parse(source.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in {"eval", "exec", "compile", "__import__"}, (
-                f"{name_of(source)}:{node.lineno} calls {node.func.id}"
-            )
-        assert not isinstance(node, ast.Assert), f"{name_of(source)}:{node.lineno} asserts"
+def test_nothing_is_evaluated_or_asserted_and_functions_stay_short(trees):
+    wrong = []
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                if node.func.id in {"eval", "exec", "compile", "__import__"}:
+                    wrong.append(f"{name}:{node.lineno} calls {node.func.id}")
+            elif isinstance(node, ast.Assert):
+                wrong.append(f"{name}:{node.lineno} asserts")
+            elif isinstance(node, ast.FunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    wrong.append(f"{name}: {node.name} has {lines} lines")
+    assert not wrong
 
 
-def test_files_and_functions_stay_short(source):
-    text = source.read_text()
-    assert text.count("\n") <= LONGEST_FILE, f"{name_of(source)} is longer than {LONGEST_FILE}"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert lines <= LONGEST_FUNCTION, f"{name_of(source)}: {node.name} has {lines} lines"
+def test_files_stay_short():
+    lines = {name_of(path): path.read_text().count("\n") for path in SOURCES}
+    assert not {name: count for name, count in lines.items() if count > LONGEST_FILE}
 
 
-def test_imports_within_a_package_make_no_circle():
+def test_imports_within_a_package_make_no_circle(trees):
     edges = {
-        name_of(path)[:-3].replace("/", ".").removesuffix(".__init__"): {
-            module
-            for module in at_import_time(ast.parse(path.read_text()))
-            if module.partition(".")[0] in PACKAGES
+        name[:-3].replace("/", ".").removesuffix(".__init__"): {
+            module for module in at_import_time(tree) if module.partition(".")[0] in PACKAGES
         }
-        for path in SOURCES
+        for name, tree in trees.items()
     }
     done: set[str] = set()
 
