@@ -18,7 +18,9 @@ DEFAULT_NUM_STEPS = 10_000
 class LearnedOptimizer(Protocol):
     """An optimizer with weights; a hand-designed one has its hyperparameters as weights.
 
-    Implementations are frozen dataclasses of static choices, so they hash and never hold arrays.
+    Implementations are frozen dataclasses of static choices, so they hash and never hold arrays. A
+    rule that reads a validation loss has the class attribute `reads_eval_value = True`: it is given
+    `eval_value=` beside `value=`, where NaN means that there is none this step.
     """
 
     def init(self, key: PRNGKeyArray) -> Theta:

@@ -17,6 +17,7 @@ from learned_opt.learned.coordinatewise_lstm import CoordinatewiseLSTM
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
 from learned_opt.learned.rnnprop import RNNprop
 from learned_opt.learned.small_fc import SmallFC
+from learned_opt.learned.tensor_lstm import TensorLSTM
 from learned_opt.naming import check_name
 
 LEARNED: dict[str, type] = {
@@ -24,6 +25,7 @@ LEARNED: dict[str, type] = {
     "hierarchical_rnn": HierarchicalRNN,
     "rnnprop": RNNprop,
     "small_fc": SmallFC,
+    "tensor_lstm": TensorLSTM,
 }
 
 

@@ -26,6 +26,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "hierarchical_rnn/paper_attention": {},
     "rnnprop": {"dense": 2, "layers": (3, 2)},
     "small_fc": {"hidden": 2},
+    "tensor_lstm/nominal": {"hidden": 2, "lstm_hidden": 2},
+    "tensor_lstm/paper": {"hidden": 2, "lstm_hidden": 2},
 }
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from learned_opt.base import Horizon
 from learned_opt.columns import Columns
-from learned_opt.hand.relative_adam import B2, EPS, SMALLEST_RMS
+from learned_opt.hand.relative_adam import B2, EPS, SMALLEST_RMS, tensor_scale
 
 MOMENTA = (0.9, 0.99, 0.0)
 RATE = 0.1
@@ -87,3 +87,21 @@ def nominal_move(
         stretch = jnp.exp(jnp.clip(shift + log_step[at], *LOG_STEP_RANGE))
         moves.append(-size * stretch * direction)
     return jnp.concatenate(moves)
+
+
+def nominal_tensor_move(
+    param: Float[Array, " n"],
+    directions: Float[Array, "3 n"],
+    readout: Float[Array, "4"],
+    log_step: Float[Array, " n"],
+    residual: Float[Array, " n"],
+) -> Float[Array, " n"]:
+    """What the scalars of one tensor move by, against the gradient; schedule and rate are apart.
+
+    readout: the tensor's log step and the changes of its mixing weights, (1, 0, 0) without them.
+    """
+    shift, *changes = readout
+    weights = jnp.stack(changes).at[0].add(1.0)
+    length = jnp.sqrt(jnp.mean(jnp.square(directions[0])) + EPS)
+    stretch = jnp.exp(jnp.clip(shift + log_step, *LOG_STEP_RANGE))
+    return tensor_scale(param) * stretch * (weights @ directions + length * residual)

@@ -67,26 +67,54 @@ def _scalar_by_scalar_jvp(
     return jax.jvp(forward, primals, tangents)
 
 
+def pooled_network(
+    layers: Layers,
+    pooled: tuple[Array, Array],
+    features: Features,
+    base: list[Array],
+    shape: tuple[int, ...],
+) -> tuple[list[Float[Array, "*s"]], Float[Array, " m"]]:
+    """As `scalar_network` for many units, with further outputs averaged over the tensor.
+
+    pooled: weight and bias of the layer that makes those of the last hidden one; it is applied once
+    to the mean of the hidden units, instead of to every scalar.
+    """
+    outputs, hidden = _hidden_in_chunks(layers, base, features, shape)
+    weight, bias = pooled
+    return outputs, weight.T @ hidden + bias
+
+
 def _in_chunks(
     layers: Layers, base: list[Array], features: Features, shape: tuple[int, ...]
 ) -> list[Array]:
     """The network as matrices over [feature, scalar], a chunk of scalars at a time."""
+    return _hidden_in_chunks(layers, base, features, shape)[0]
+
+
+def _hidden_in_chunks(
+    layers: Layers, base: list[Array], features: Features, shape: tuple[int, ...]
+) -> tuple[list[Array], Float[Array, " h"]]:
+    """As `_in_chunks`, with the means over the scalars of what the last layer reads."""
     table = jnp.concatenate([jnp.broadcast_to(x, (x.shape[0], *shape)) for x in base])
     sizes = [x.shape[0] for x in base]
     starts = [sum(sizes[:i]) for i in range(1, len(sizes))]
 
-    def forward(columns: Float[Array, "r c"]) -> Float[Array, "o c"]:
+    def forward(columns: Float[Array, "r c"]) -> tuple[Float[Array, "o c"], Float[Array, " h"]]:
         x = jnp.concatenate(features(*jnp.split(columns, starts)))
+        read = x
         for i, (weight, bias) in enumerate(layers):
-            x = jnp.maximum(x, 0.0) if i else x
-            x = weight.T @ x + bias[:, None]
-        return x
+            read = jnp.maximum(x, 0.0) if i else x
+            x = weight.T @ read + bias[:, None]
+        return x, jnp.sum(read, axis=1)
 
     table = table.reshape(table.shape[0], -1)
     total, outputs = table.shape[1], layers[-1][0].shape[1]
-    if total <= CHUNK:
-        return list(forward(table).reshape(outputs, *shape))
-    padded = jnp.pad(table, ((0, 0), (0, -total % CHUNK)))
-    chunks = padded.reshape(table.shape[0], -1, CHUNK).swapaxes(0, 1)
-    out = jax.lax.map(forward, chunks).swapaxes(0, 1).reshape(outputs, -1)
-    return list(out[:, :total].reshape(outputs, *shape))
+    whole = total // CHUNK * CHUNK
+    found = [forward(table[:, whole:])] if whole < total else []
+    if whole:
+        chunks = table[:, :whole].reshape(table.shape[0], -1, CHUNK).swapaxes(0, 1)
+        out, sums = jax.lax.map(forward, chunks)
+        found.insert(0, (out.swapaxes(0, 1).reshape(outputs, -1), jnp.sum(sums, axis=0)))
+    outs, sums = zip(*found, strict=True)
+    out = jnp.concatenate(outs, axis=1).reshape(outputs, *shape)
+    return list(out), jnp.sum(jnp.stack(sums), axis=0) / total
