@@ -14,17 +14,23 @@ from learned_opt.hand.paths import check_pattern
 from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
 from learned_opt.learned.coordinatewise_lstm import CoordinatewiseLSTM
+from learned_opt.learned.feed_forward import FeedForward
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
+from learned_opt.learned.mlp import MLP
 from learned_opt.learned.rnnprop import RNNprop
 from learned_opt.learned.small_fc import SmallFC
+from learned_opt.learned.star import Star
 from learned_opt.learned.tensor_lstm import TensorLSTM
 from learned_opt.naming import check_name
 
 LEARNED: dict[str, type] = {
     "coordinatewise_lstm": CoordinatewiseLSTM,
+    "feed_forward": FeedForward,
     "hierarchical_rnn": HierarchicalRNN,
+    "mlp": MLP,
     "rnnprop": RNNprop,
     "small_fc": SmallFC,
+    "star": Star,
     "tensor_lstm": TensorLSTM,
 }
 

@@ -21,11 +21,14 @@ from learned_opt.base import EvalPoint
 # kind, or kind/preset, of every learned rule -> what its instance here has other than by default.
 SMALL: dict[str, dict[str, Any]] = {
     "coordinatewise_lstm": {"layers": (3, 2)},
+    "feed_forward/repaired": {"hidden": 9},
     "hierarchical_rnn/nominal": {},
     "hierarchical_rnn/paper": {},
     "hierarchical_rnn/paper_attention": {},
+    "mlp": {"hidden": 9},
     "rnnprop": {"dense": 2, "layers": (3, 2)},
     "small_fc": {"hidden": 2},
+    "star/steady": {"hidden": 9},
     "tensor_lstm/nominal": {"hidden": 2, "lstm_hidden": 2},
     "tensor_lstm/paper": {"hidden": 2, "lstm_hidden": 2},
 }

@@ -39,9 +39,11 @@ def clip_gradient(gradient: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return jnp.clip(tame(gradient), -LARGEST_CLIPPED, LARGEST_CLIPPED)
 
 
-def time_features(count: Int[Array, ""]) -> Float[Array, "11"]:
-    """tanh(t / tau - 1) for tau from 1 to 1e5; count: t, updates made before this one."""
-    return jnp.tanh(count.astype(jnp.float32) / jnp.array(TIMES) - 1.0)
+def time_features(
+    count: Int[Array, ""], times: tuple[float, ...] = TIMES
+) -> Float[Array, " times"]:
+    """tanh(t / tau - 1) for each tau of `times`; count: t, updates made before this one."""
+    return jnp.tanh(count.astype(jnp.float32) / jnp.array(times) - 1.0)
 
 
 def offset_decays(first: tuple[float, ...], offset: Float[Array, " k"]) -> Float[Array, " k"]:

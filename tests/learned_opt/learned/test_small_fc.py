@@ -1,20 +1,25 @@
 """The small per-parameter network against its published numbers and a second implementation."""
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from per_parameter import AdafactorOracle, network
 
 from learned_opt.learned.parts.features import factored_axes, offset_decays, time_features
 from learned_opt.learned.parts.scalar_network import CHUNK
-from learned_opt.learned.small_fc import SmallFC
+from learned_opt.learned.small_fc import PRESETS, SmallFC
 
-SHAPES = [(), (3,), (2, 3), (3, 3), (4, 3), (3, 4), (2, 1, 3), (1, 1), (5, 2, 4)]
+SHAPES = [(), (3, 3), (4, 3), (3, 4), (5, 2, 4)]
+UNROLLED = 2  # hidden units, few enough for the form that is one loop
 
 
 def count(rule: SmallFC) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(rule.init(jax.random.key(0))))
+    theta = jax.eval_shape(rule.init, jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(theta))
 
 
 def tree(seed: int, scale: float = 1.0) -> list[jax.Array]:
@@ -33,98 +38,44 @@ def weights(rule: SmallFC, seed: int = 0, shift: float = 0.0):
     return theta | {"b2": theta["b2"] + shift}
 
 
-def run(rule: SmallFC, theta, params, gradients, **start):
-    tx = rule.opt(theta, 100, **start)
-
+@lru_cache
+def stepper(rule: SmallFC, **start):
     @jax.jit
-    def step(gradients, state, params):
-        updates, state = tx.update(gradients, state, params)
+    def step(theta, gradients, state, params):
+        updates, state = rule.opt(theta, 100, **start).update(gradients, state, params)
         return updates, state, optax.apply_updates(params, updates)
 
-    state, seen = tx.init(params), []
+    return step
+
+
+def run(rule: SmallFC, theta, params, gradients, **start):
+    state, seen = rule.opt(theta, 100).init(params), []
     for gradient in gradients:
-        updates, state, params = step(gradient, state, params)
+        updates, state, params = stepper(rule, **start)(theta, gradient, state, params)
         seen.append(updates)
     return seen, state
 
 
-class OneTensor:
-    """Section by section in NumPy float64: every feature of every scalar, written out."""
-
-    BETAS = np.array([0.9, 0.99, 0.999])
+class OneTensor(AdafactorOracle):
+    """One tensor under the rule, in NumPy float64."""
 
     def __init__(self, rule: SmallFC, theta, param):
+        super().__init__(theta, param)
         self.rule = rule
-        self.w = {name: np.asarray(leaf, np.float64) for name, leaf in theta.items()}
-        self.p = np.atleast_1d(np.asarray(param, np.float64))
-        self.t = 0
-        self.m = [np.zeros_like(self.p) for _ in range(3)]
-        self.v = np.zeros_like(self.p)
-        self.full = [np.zeros_like(self.p) for _ in range(3)]
-        self.factored = self.p.ndim > 1
-        if self.factored:
-            order = np.argsort(self.p.shape, kind="stable")
-            self.d0, self.d1 = int(order[-1]), int(order[-2])
-            self.row = [np.zeros_like(self.p.mean(self.d0)) for _ in range(3)]
-            self.col = [np.zeros_like(self.p.mean(self.d1)) for _ in range(3)]
-
-    def betas(self, name, first):
-        return 1.0 - np.exp(10.0 * (np.log(1.0 - first) / 10.0 + self.w[f"{name}_offset"]))
-
-    def second_moments(self, g, k, beta):
-        """(row, column, factor of the gradient, factor of the momentum), all of the full shape."""
-        square = g**2 + 1e-30
-        if not self.factored:
-            self.full[k] = v = beta * self.full[k] + (1.0 - beta) * square
-            return v, v, np.maximum(v + 1e-9, 1e-9) ** -0.5, (v + 1e-6) ** -0.5
-        self.row[k] = beta * self.row[k] + (1.0 - beta) * square.mean(self.d0)
-        self.col[k] = beta * self.col[k] + (1.0 - beta) * square.mean(self.d1)
-        left = self.d1 - 1 if self.d1 > self.d0 else self.d1
-        centre = self.row[k].mean(left, keepdims=True)
-        r = np.maximum(self.row[k] / (centre + 1e-9), 1e-9) ** -0.5
-        c = np.maximum(self.col[k], 1e-9) ** -0.5
-
-        def spread(x, axis):
-            return np.broadcast_to(np.expand_dims(x, axis), self.p.shape)
-
-        factor = spread(r, self.d0) * spread(c, self.d1)
-        return spread(self.row[k], self.d0), spread(self.col[k], self.d1), factor, factor
 
     def step(self, gradient):
-        g = np.clip(np.asarray(gradient, np.float64).reshape(self.p.shape), -1000, 1000)
-        betas = self.betas("momentum", self.BETAS)
-        self.m = [b * m + (1 - b) * g for b, m in zip(betas, self.m, strict=True)]
-        b = self.betas("square", 0.999)[0]
-        self.v = b * self.v + (1 - b) * g**2
-        kept = [
-            self.second_moments(g, k, beta)
-            for k, beta in enumerate(self.betas("factored", self.BETAS))
-        ]
-        inverse = (self.v + 1e-6) ** -0.5
-        features = [g, self.p, *self.m, self.v, *[m * inverse for m in self.m], inverse]
-        features += [g * factor for _, _, factor, _ in kept]
-        features += [row for row, _, _, _ in kept] + [col for _, col, _, _ in kept]
-        features += [(row + 1e-8) ** -0.5 for row, _, _, _ in kept]
-        features += [(col + 1e-8) ** -0.5 for _, col, _, _ in kept]
-        features += [m * factor for m, (_, _, _, factor) in zip(self.m, kept, strict=True)]
-        x = np.stack([f * (1e-5 + np.mean(f**2)) ** -0.5 for f in features], -1)
-        taus = [1, 3, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5]
-        clock = [np.full(self.p.shape, np.tanh(self.t / tau - 1.0)) for tau in taus]
-        x = np.concatenate([x, np.stack(clock, -1)], -1)
-        x = np.maximum(x @ self.w["w0"] + self.w["b0"], 0.0)
-        x = np.maximum(x @ self.w["w1"] + self.w["b1"], 0.0)
-        x = x @ self.w["w2"] + self.w["b2"]
+        x = network(self.w, self.features(gradient), self.t)
         step = self.rule.step_mult * x[..., 0] * np.exp(self.rule.exp_mult * x[..., 1])
         self.p, self.t = self.p - step, self.t + 1
         return -step
 
 
 def test_weight_counts():
-    assert count(SmallFC()) == 197
-    assert count(SmallFC(hidden=32)) == 2409
+    assert count(SmallFC()) == count(PRESETS["hidden_4"]) == 197
+    assert count(PRESETS["hidden_32"]) == 2409
 
 
-@pytest.mark.parametrize("hidden", [4, 32])
+@pytest.mark.parametrize("hidden", [UNROLLED, 32])
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 600.0])
 def test_two_steps_agree_with_the_second_implementation(hidden, scale):
     rule = SmallFC(hidden=hidden, exp_mult=0.3, step_mult=0.1)
@@ -140,7 +91,7 @@ def test_two_steps_agree_with_the_second_implementation(hidden, scale):
 
 def test_step_and_exponent_multipliers():
     """With only b2 left, a parameter moves by -step_mult b2[0] exp(exp_mult b2[1])."""
-    rule = SmallFC(exp_mult=0.5, step_mult=0.02)
+    rule = SmallFC(UNROLLED, exp_mult=0.5, step_mult=0.02)
     theta = jax.tree.map(jnp.zeros_like, rule.init(jax.random.key(0)))
     theta = theta | {"b2": jnp.array([3.0, -2.0])}
     params = {"w": jnp.ones((2, 2))}
@@ -165,12 +116,15 @@ def test_time_features_start_at_tanh_minus_one():
 
 
 def test_the_horizon_is_not_read():
-    rule, params = SmallFC(), jnp.ones((2, 3))
-    theta, seen = weights(rule), []
-    for horizon in (1, 10_000):
+    rule, params = SmallFC(hidden=UNROLLED), jnp.ones((2, 3))
+    theta = weights(rule)
+
+    @jax.jit
+    def step(horizon):
         tx = rule.opt(theta, horizon)
-        seen.append(tx.update(params, tx.init(params), params)[0])
-    np.testing.assert_array_equal(*seen)
+        return tx.update(params, tx.init(params), params)[0]
+
+    np.testing.assert_array_equal(step(1), step(10_000))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +151,7 @@ def test_factored_tensors_remember_rows_and_columns_only():
 
 
 def test_tensors_of_one_shape_do_not_see_each_other():
-    rule = SmallFC()
+    rule = SmallFC(hidden=UNROLLED)
     theta = weights(rule)
     a, b, other = (jax.random.normal(jax.random.key(i), (3, 4)) for i in range(3))
     together, _ = run(rule, theta, [a, other, b], [[b, a, other], [a, a, a]])
@@ -213,13 +167,14 @@ def test_large_tensors_in_chunks_move_as_in_one_piece(monkeypatch):
     (whole,), _ = run(rule, theta, params, [gradients])
     assert params.size < CHUNK
     monkeypatch.setattr("learned_opt.learned.parts.scalar_network.CHUNK", 64)
+    stepper.cache_clear()
     (chunked,), _ = run(rule, theta, params, [gradients])
     np.testing.assert_allclose(chunked, whole, rtol=1e-5)
 
 
 def test_meta_gradients_are_finite_and_right_from_zero_gradients_on():
     """Forward and reverse mode, against central differences along one direction."""
-    rule = SmallFC(step_mult=0.1, exp_mult=0.1)
+    rule = SmallFC(UNROLLED, step_mult=0.1, exp_mult=0.1)
     params = {"w": jax.random.normal(jax.random.key(5), (2, 3)), "b": jnp.zeros(3)}
     theta, direction = weights(rule), weights(rule, 3)
 
