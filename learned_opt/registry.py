@@ -13,6 +13,7 @@ from learned_opt.hand.groups import grouped
 from learned_opt.hand.paths import check_pattern
 from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
+from learned_opt.learned.anchored_mlp import AnchoredMLP
 from learned_opt.learned.coordinatewise_lstm import CoordinatewiseLSTM
 from learned_opt.learned.feed_forward import FeedForward
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
@@ -24,6 +25,7 @@ from learned_opt.learned.tensor_lstm import TensorLSTM
 from learned_opt.naming import check_name
 
 LEARNED: dict[str, type] = {
+    "anchored_mlp": AnchoredMLP,
     "coordinatewise_lstm": CoordinatewiseLSTM,
     "feed_forward": FeedForward,
     "hierarchical_rnn": HierarchicalRNN,

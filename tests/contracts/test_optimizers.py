@@ -20,6 +20,7 @@ from learned_opt.base import EvalPoint
 
 # kind, or kind/preset, of every learned rule -> what its instance here has other than by default.
 SMALL: dict[str, dict[str, Any]] = {
+    "anchored_mlp": {"hidden": 2, "scheduler_hidden": 2},
     "coordinatewise_lstm": {"layers": (3, 2)},
     "feed_forward/repaired": {"hidden": 9},
     "hierarchical_rnn/nominal": {},

@@ -1,6 +1,6 @@
 """A parameter tree as stacks: the tensors of one shape in one array."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,3 +62,12 @@ class Stacks:
         """Rows of all tensors, stack after stack, as the rows of each stack."""
         ends = [sum(self.counts[: i + 1]) for i in range(len(self.counts) - 1)]
         return jnp.split(rows, ends)
+
+
+def over_tensors(one: Callable[..., Any], *stacks: Any) -> Any:
+    """The results of `one`, of a tensor each, as stacks; trees of stacks give its arguments.
+
+    One tensor after the other: all at once, XLA would work out much of `one` again for every slice
+    of a stack, and its intermediate arrays would not fit in the caches.
+    """
+    return jax.lax.map(lambda arguments: one(*arguments), stacks)

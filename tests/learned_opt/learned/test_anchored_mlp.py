@@ -1,0 +1,274 @@
+"""Corrections to a hand-made rule: the anchor itself, the whole rule in NumPy, invariances."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from learned_opt import make
+from learned_opt.learned.anchored_mlp import AnchoredMLP
+from learned_opt.learned.parts.loss_buffer import LossBuffer, fraction_left
+
+SHAPES = [(), (3,), (2, 3), (2, 1, 3), (2, 3, 2, 2)]
+HORIZON, STEPS = 8, 10
+RULE = AnchoredMLP(hidden=3, scheduler_hidden=2)
+
+
+def size_of(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def tree(seed: int) -> list[jax.Array]:
+    keys = jax.random.split(jax.random.key(seed), len(SHAPES))
+    return [jax.random.normal(key, shape) for key, shape in zip(keys, SHAPES, strict=True)]
+
+
+def weights(rule: AnchoredMLP):
+    """Biases that are not 0 and readouts that matter."""
+    theta = rule.init(jax.random.key(1))
+    leaves, treedef = jax.tree.flatten(theta)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    return treedef.unflatten(
+        leaf + 0.3 * jax.random.normal(key, leaf.shape)
+        for key, leaf in zip(keys, leaves, strict=True)
+    )
+
+
+def silent(theta):
+    """With zero readouts."""
+    return theta | {
+        name: jax.tree.map(jnp.zeros_like, theta[name])
+        for name in ("param_readout", "scheduler_readout")
+    }
+
+
+@partial(jax.jit, static_argnums=0)
+def run(rule, theta, unit, values):
+    """STEPS updates with gradients in `unit`, then with no value given; parameters move along."""
+    tx = rule.opt(theta, HORIZON)
+
+    def step(carry, seen):
+        params, state = carry
+        i, value = seen
+        gradients = jax.tree.map(lambda p: unit * jnp.sin(3.0 * p + i), params)
+        updates, state = tx.update(gradients, state, params, value=value)
+        return (optax.apply_updates(params, updates), state), updates
+
+    carry = (tree(0), tx.init(tree(0)))
+    return jax.lax.scan(step, carry, (jnp.arange(1.0 * STEPS), values))[1]
+
+
+def losses(unit: float = 1.0):
+    return unit * (3.0 - 0.2 * jnp.arange(1.0 * STEPS) + jnp.sin(jnp.arange(1.0 * STEPS)))
+
+
+def test_weight_counts_and_state_sizes():
+    theta = AnchoredMLP().init(jax.random.key(0))
+    assert {name: size_of(theta[name]) for name in theta} == {
+        "param_hidden": 320,
+        "param_readout": 18,
+        "scheduler_hidden": 704,
+        "scheduler_readout": 68,
+    }
+    state = AnchoredMLP().opt(theta, 10).init({"w": jnp.ones((4, 5)), "b": jnp.ones(6)})
+    assert size_of(state.memories) == 4 * 20 + 3 * (4 + 5) + 7 * 6
+    assert size_of(state) - size_of(state.memories) == 1 + 21 + 2
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_with_zero_readouts_it_is_relative_adam(unit):
+    seen = run(RULE, silent(weights(RULE)), unit, losses())
+    tx, params = make("relative_adam", HORIZON), tree(0)
+    state = tx.init(params)
+    for i in range(STEPS):
+        gradients = [unit * jnp.sin(3.0 * p + i) for p in params]
+        updates, state = tx.update(gradients, state, params)
+        for mine, its in zip(seen, updates, strict=True):
+            np.testing.assert_allclose(mine[i], its, rtol=2e-5, atol=1e-7)
+        params = optax.apply_updates(params, updates)
+
+
+class OneTensor:
+    """One tensor of either anchor in NumPy float64, entry by entry of what the scheduler reads."""
+
+    BETAS = (0.9, 0.99, 0.999)
+
+    def __init__(self, rule, theta, param):
+        self.rule, self.w = rule, jax.tree.map(lambda x: np.asarray(x, np.float64), theta)
+        self.p = np.atleast_1d(np.asarray(param, np.float64))
+        self.t, self.agreement, self.means, self.lowest = 0, 0.0, np.zeros(10), np.full(10, np.inf)
+        self.m = [np.zeros_like(self.p) for _ in self.BETAS]
+        self.v = np.zeros_like(self.p)
+        self.matrix = self.p.ndim > 1
+        by_size = np.argsort(self.p.shape, kind="stable")
+        self.d0, self.d1 = (int(by_size[-1]), int(by_size[-2])) if self.matrix else (None, None)
+        kept = (
+            (lambda d: self.p.mean(d, keepdims=True) * 0) if self.matrix else (lambda _: self.p * 0)
+        )
+        self.row = [kept(self.d0) for _ in self.BETAS]
+        self.col = [kept(self.d1) for _ in self.BETAS]
+
+    def progress(self, loss):
+        d = np.exp(-1.0 / np.logspace(1.0, np.log10(HORIZON), 10))
+        n = self.t + 1
+        cap = 2.0 * np.abs(self.means / (1.0 - d**n)).max() if self.t else loss
+        self.means = d * self.means + (1.0 - d) * min(cap, loss)
+        now = self.means / (1.0 - d**n)
+        self.lowest = np.minimum(self.lowest, now)
+        low = self.lowest[:-1]
+        found = np.clip((now[:-1] - low) / np.maximum(now[1:] - low, 1e-8) - 1.0, -1.0, 1.0)
+        return found if n > 2 else np.zeros(9)
+
+    def normal(self, x):
+        axes = (-2, -1) if self.matrix else (-1,)
+        return x * (1e-9 + np.mean(x**2, axis=axes, keepdims=True)) ** -0.5
+
+    def inputs(self, g, unit):
+        """The 30 inputs, 15 below rank 2, of the memory measured in `unit`."""
+        g, v = g / unit, self.v / unit**2
+        m = [x / unit for x in self.m]
+        inverse = (v + 1e-8) ** -0.5
+        row, col = [x / unit**2 for x in self.row], [x / unit**2 for x in self.col]
+        if self.matrix:
+            factor = [
+                np.maximum(r / (r.mean(self.d1, keepdims=True) + 1e-9), 1e-9) ** -0.5
+                * np.maximum(c, 1e-9) ** -0.5
+                for r, c in zip(row, col, strict=True)
+            ]
+        else:
+            factor = [(r + 1e-9) ** -0.5 for r in row]
+        found = [g, np.clip(g, -0.1, 0.1), self.p, *m, v, *(x * inverse for x in m), inverse]
+        found += [*(g * f for f in factor), g * inverse]
+        if self.matrix:
+            found += [*row, *col, *((x + 1e-8) ** -0.5 for x in row)]
+            found += [(x + 1e-8) ** -0.5 for x in col]
+            found += [x * f for x, f in zip(m, factor, strict=True)]
+        return np.stack([self.normal(np.broadcast_to(x, self.p.shape)) for x in found], -1)
+
+    def step(self, g, loss):
+        progress = self.progress(loss)
+        g = np.asarray(g, np.float64).reshape(self.p.shape)
+        before, b2 = self.m[0], {"nominal": 0.99, "adam": 0.95}[self.rule.anchor]
+        self.m = [b * m + (1 - b) * g for b, m in zip(self.BETAS, self.m, strict=True)]
+        self.v = b2 * self.v + (1 - b2) * g**2
+        for k, b in enumerate(self.BETAS):
+            for kept, axis in ((self.row, self.d0), (self.col, self.d1)):
+                mean = (g**2).mean(axis, keepdims=True) if self.matrix else g**2
+                kept[k] = b * kept[k] + (1 - b) * mean
+        n = self.t + 1
+        square = self.v / (1 - b2**n)
+        inverse = 1.0 / np.sqrt(square)
+        u = [self.m[0] / (1 - 0.9**n) * inverse, self.m[1] / (1 - 0.99**n) * inverse, g * inverse]
+        rms = [np.sqrt(np.mean(x**2)) for x in u]
+        last = before * inverse
+        cosine = np.mean(u[2] * last) / (rms[2] * np.sqrt(np.mean(last**2) + 1e-12))
+        self.agreement = 0.95 * self.agreement + 0.05 * cosine
+        size = max(np.sqrt(np.mean(self.p**2)), 0.05)
+        left = np.tanh(
+            10.0
+            * (
+                min(self.t / HORIZON, 1.1)
+                - np.array([0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1])
+            )
+        )
+        tensor = [0.2 * np.log(self.p.size) - 1.0, float(not self.matrix), 0.5 * np.log(size)]
+        tensor += [*(np.log(x + 1e-3) for x in rms), self.agreement]
+        x = np.concatenate([left, [0.2 * np.log(HORIZON) - 1.0], progress, tensor])
+        for layer in ("first", "second"):
+            w = self.w["scheduler_hidden"][layer]
+            x = np.tanh(x @ w["w"] + w["b"])
+        w = self.w["scheduler_readout"]
+        log_step, *mixing = x @ w["w"] + w["b"]
+        x = self.inputs(g, np.sqrt(np.mean(square)))
+        for layer in ("first", "second"):
+            w = self.w["param_hidden"][layer]
+            x = np.maximum(x @ w["w"][: x.shape[-1]] + w["b"], 0.0)
+        w = self.w["param_readout"]
+        said = x @ w["w"] + w["b"]
+        if self.rule.anchor == "adam":
+            direction = self.normal(self.normal(self.m[0] * (self.v + 1e-8) ** -0.5) + said[..., 0])
+            stretch, rate = np.exp(np.clip(log_step, -2.0, 1.5)), 0.001
+        else:
+            direction = u[0] + rms[0] * said[..., 0] / np.sqrt(1 + said[..., 0] ** 2)
+            direction = direction + sum(c * x for c, x in zip(mixing, u, strict=True))
+            stretch, rate = size * np.exp(np.clip(log_step + said[..., 1], -2.0, 1.5)), 0.1
+        past = 0.02 + 0.98 * (1 + np.cos(np.pi * (self.t - 1) / (HORIZON - 1))) / 2
+        schedule = 1.0 if self.t == 0 else past if self.t < HORIZON else 0.02
+        step = -rate * schedule * stretch * direction
+        self.p, self.t = self.p + step, self.t + 1
+        return step
+
+
+@pytest.mark.parametrize("anchor", ["nominal", "adam"])
+def test_agrees_with_the_second_implementation(anchor):
+    rule = AnchoredMLP(anchor=anchor, hidden=3, scheduler_hidden=2)
+    theta, values = weights(rule), losses()
+    seen = run(rule, theta, 1.0, values)
+    for param, updates in zip(tree(0), seen, strict=True):
+        other = OneTensor(rule, theta, param)
+        for i in range(STEPS):
+            want = other.step(np.sin(3.0 * other.p + i), float(values[i]))
+            np.testing.assert_allclose(
+                updates[i], want.reshape(param.shape), rtol=5e-3, atol=2e-5 * np.abs(want).max()
+            )
+
+
+def test_no_unit_of_the_loss_shows():
+    theta = weights(RULE)
+    for unit in (1e-6, 1e6):
+        for one, other in zip(
+            run(RULE, theta, 1.0, losses()), run(RULE, theta, unit, losses(unit)), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-4)
+
+
+def test_losses_that_are_not_given_or_not_finite_count_as_none():
+    theta, params = weights(RULE), {"w": jnp.ones((2, 3))}
+    gradients = {"w": jnp.arange(6.0).reshape(2, 3) - 2.0}
+    tx = RULE.opt(theta, HORIZON)
+
+    @jax.jit
+    def steps(**given):
+        state = tx.init(params)
+        for _ in range(4):
+            updates, state = tx.update(gradients, state, params, **given)
+        return updates["w"], state.losses
+
+    without, buffer = steps()
+    assert int(buffer.count) == 0
+    np.testing.assert_array_equal(buffer.features(HORIZON), np.zeros(9))
+    np.testing.assert_array_equal(without, steps(value=jnp.float32(np.nan))[0])
+    assert not np.array_equal(without, steps(value=jnp.float32(1.0))[0])
+
+
+def test_loss_features_tell_falling_from_rising():
+    def after(losses):
+        buffer = LossBuffer.empty()
+        for loss in losses:
+            buffer = buffer.step(jnp.float32(loss), 1000)
+        return np.asarray(buffer.features(1000))
+
+    falling = np.linspace(5.0, 1.0, 30)
+    np.testing.assert_array_equal(after(falling[:2]), np.zeros(9))
+    np.testing.assert_array_equal(after(falling), -np.ones(9))
+    np.testing.assert_allclose(after(3e3 * falling - 40.0), -np.ones(9))
+    assert np.all(after(falling[::-1]) > 0.0)
+
+
+def test_fraction_left_stops_at_a_tenth_past_the_end():
+    late, later = (fraction_left(jnp.array(t), 100) for t in (110, 500))
+    np.testing.assert_array_equal(late, later)
+    np.testing.assert_allclose(fraction_left(jnp.array(40), 100)[3], 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"hidden": 0}, {"scheduler_hidden": -1}, {"learning_rate": 0.0}, {"learning_rate": np.inf}],
+)
+def test_refuses_what_cannot_be(wrong):
+    name, value = next(iter(wrong.items()))
+    with pytest.raises(ValueError, match=f"{name}: {value} is not allowed"):
+        AnchoredMLP(**wrong)
