@@ -27,7 +27,7 @@ from learned_opt.learned.parts.local_inputs import (
     last_axes_normaliser,
     local_network,
 )
-from learned_opt.learned.parts.loss_buffer import (
+from learned_opt.learned.parts.loss_progress import (
     FRACTIONS,
     NUM_LOSS_FEATURES,
     LossBuffer,

@@ -10,7 +10,7 @@ import pytest
 
 from learned_opt import make
 from learned_opt.learned.anchored_mlp import AnchoredMLP
-from learned_opt.learned.parts.loss_buffer import LossBuffer, fraction_left
+from learned_opt.learned.parts.loss_progress import LossBuffer, fraction_left
 
 SHAPES = [(), (3,), (2, 3), (2, 1, 3), (2, 3, 2, 2)]
 HORIZON, STEPS = 8, 10
