@@ -42,6 +42,11 @@ class LearnedOptimizer(Protocol):
         ...
 
 
+def reads_eval_value(rule: LearnedOptimizer) -> bool:
+    """Whether updates of this rule are to be given a validation loss."""
+    return getattr(rule, "reads_eval_value", False)
+
+
 class EvalPoint(NamedTuple):
     """Marks, inside an optimizer state, the parameters to evaluate in place of the user's."""
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import optax
 
+from learned_opt.base import reads_eval_value
 from learned_opt.io import read
 from learned_opt.locate import locate
 from learned_opt.registry import HAND_DESIGNED, check_num_steps, make
+from learned_opt.stand_in import warn_of_stand_in
 
 DEFAULT_WEIGHTS = "hierarchical_rnn"
 
@@ -28,7 +30,9 @@ def load(
     and ValueError.
 
     `tx.update(grads, state, params, value=loss)`: value= is accepted by all, and read by the rules
-    that use it. Evaluate and save `learned_opt.eval_params(state, params)`.
+    that use it. Those that read a validation loss take `eval_value=` beside it, NaN where there is
+    none this step; where it is never given the training loss stands in for it, and one warning says
+    so. Evaluate and save `learned_opt.eval_params(state, params)`.
     """
     num_steps = check_num_steps(num_steps)
     _check_learning_rate(learning_rate)
@@ -37,7 +41,8 @@ def load(
         chosen: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
         return make(str(name), num_steps, **chosen)
     rule, theta, _ = read(locate(name, other_names=HAND_DESIGNED))
-    return optax.with_extra_args_support(rule.opt(theta, num_steps, learning_rate=learning_rate))
+    tx = optax.with_extra_args_support(rule.opt(theta, num_steps, learning_rate=learning_rate))
+    return warn_of_stand_in(str(name), tx) if reads_eval_value(rule) else tx
 
 
 def _check_learning_rate(rate: float | None) -> None:

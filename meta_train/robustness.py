@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from learned_opt.base import Horizon, LearnedOptimizer, Theta
+from learned_opt.base import Horizon, LearnedOptimizer, Theta, reads_eval_value
 from learned_opt.naming import check_name
 from meta_train import evaluate
 from meta_train.evaluate import DEFAULT_POINTS, Entry, Session
@@ -30,6 +30,10 @@ class Told:
 
     optimizer: LearnedOptimizer
     horizon: int
+
+    @property
+    def reads_eval_value(self) -> bool:
+        return reads_eval_value(self.optimizer)
 
     def init(self, key: PRNGKeyArray) -> Theta:
         return self.optimizer.init(key)

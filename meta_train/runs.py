@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from learned_opt.base import Horizon, LearnedOptimizer, Theta, eval_params
+from learned_opt.base import Horizon, LearnedOptimizer, Theta, eval_params, reads_eval_value
 from meta_train.horizons import Fixed
 from meta_train.unroll import Episodes, start, unroll
 from tasks.base import Data, Split, TaskFamily
@@ -32,6 +32,10 @@ class AsDeployed:
     """A rule as its user runs it: nothing random at its start; theta is (weights, rate or None)."""
 
     optimizer: LearnedOptimizer
+
+    @property
+    def reads_eval_value(self) -> bool:
+        return reads_eval_value(self.optimizer)
 
     def init(self, key: PRNGKeyArray) -> Theta:
         return (self.optimizer.init(key), None)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from learned_opt.base import LearnedOptimizer, Params, Theta, eval_params
+from learned_opt.base import LearnedOptimizer, Params, Theta, eval_params, reads_eval_value
 from meta_train.expert import Expert, mixed
 from meta_train.horizons import Horizons, MetaStep
 from meta_train.resume import Buffer, Resume, fresh_buffer, risen
@@ -170,7 +170,7 @@ def _advance(
 ) -> tuple[Inner, Trajectory]:
     """One update, and what was seen before it."""
     task = episodes.family.task(inner.cfg, data)
-    batch_key, loss_key, gradient_key = jax.random.split(key, 3)
+    batch_key, loss_key, gradient_key, eval_key = jax.random.split(key, 4)
     batch = task.batch(batch_key, "train")
     value, grads = jax.value_and_grad(task.loss)(inner.params, loss_key, batch)
     point = eval_params(inner.opt_state, inner.params)
@@ -185,8 +185,11 @@ def _advance(
         grads, inner.gradient_state, inner.params, key=gradient_key
     )
     rule = episodes.optimizer.opt(theta, inner.horizon)
+    losses = {"value": value}
+    if reads_eval_value(episodes.optimizer):
+        losses["eval_value"] = _validation_loss(task, point, eval_key)
     updates, opt_state = rule.update(
-        grads, inner.opt_state, inner.params, value=jax.lax.stop_gradient(value)
+        grads, inner.opt_state, inner.params, **jax.lax.stop_gradient(losses)
     )
     expert_state = inner.expert_state
     if episodes.expert is not None:
@@ -204,6 +207,16 @@ def _advance(
         expert_state=expert_state,
     )
     return _remember(inner, after), seen
+
+
+def _validation_loss(task: Task, point: Params, key: PRNGKeyArray) -> Float[Array, ""]:
+    """The loss at `point` on a minibatch of inner_valid, for the rules that read one.
+
+    It costs a forward pass at every step: vmapped runs, each at a step of its own, could not leave
+    it out at some. A task without data gives a fresh batch, or fresh noise.
+    """
+    batch_key, loss_key = jax.random.split(key)
+    return task.loss(point, loss_key, task.batch(batch_key, "inner_valid"))
 
 
 def _remember(inner: Inner, after: Inner) -> Inner:

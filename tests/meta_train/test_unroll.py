@@ -1,9 +1,16 @@
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 from toys import Descent, NoisyLine, parabola
 
+from learned_opt.base import reads_eval_value
 from meta_train.horizons import Fixed
+from meta_train.robustness import Told
+from meta_train.runs import AsDeployed, build_program
 from meta_train.unroll import Episodes, start, unroll
 
 THETA = {"rate": jnp.float32(0.1)}
@@ -62,3 +69,76 @@ def test_data_is_an_argument_not_a_constant():
         return unroll(episodes, data, THETA, inner, jax.random.key(1), 0, 3)[1].loss
 
     assert len(jax.jit(run).lower(data).as_text()) < 200_000
+
+
+class Marked(NoisyLine):
+    """Minibatches of inner_valid lie a hundred away from all others."""
+
+    def task(self, cfg, data):
+        task = super().task(cfg, data)
+        batch = lambda key, split: task.batch(key, split) + 100.0 * (split == "inner_valid")
+        return task._replace(batch=batch)
+
+
+@dataclass(frozen=True)
+class Listener(Descent):
+    """Descent that remembers the losses it is given, NaN for none, and the parameters then."""
+
+    reads_eval_value: bool = True
+
+    def opt(self, theta, horizon, key=None, learning_rate=None):
+        descent = super().opt(theta, horizon)
+
+        def update(updates, state, params=None, **extra):
+            heard = [extra.get(name, jnp.nan) for name in ("value", "eval_value")]
+            return descent.update(updates, descent.init(params))[0], (jnp.stack(heard), params["x"])
+
+        init = lambda params: (jnp.zeros(2), jnp.zeros(()))
+        return optax.GradientTransformationExtraArgs(init, update)
+
+
+def heard(optimizer, family):
+    """(training loss, validation loss, x) that the rule was told at its second step."""
+    episodes, data = Episodes(family, optimizer, Fixed(9)), family.load()
+
+    @jax.jit
+    def run():
+        inner = start(episodes, data, THETA, jax.random.key(0), 0)
+        return unroll(episodes, data, THETA, inner, jax.random.key(1), 0, 2)[0]
+
+    inner = run()
+    return *inner.opt_state[0], inner.opt_state[1], inner.cfg["shift"]
+
+
+def test_rules_that_read_a_validation_loss_hear_that_of_an_inner_valid_minibatch():
+    value, validation, x, shift = heard(Listener(), Marked())
+    away = 100.0 + float(shift) - float(x)  # the minibatch's mean is within 1 of that, squared
+    assert (away - 1.0) ** 2 / 2 < validation < (away + 1.0) ** 2 / 2 + 0.5
+    unheard, none, *rest = heard(Listener(reads_eval_value=False), Marked())
+    assert np.isnan(none) and unheard == value and rest == [x, shift]  # the same random numbers
+
+
+def test_a_task_without_splits_gives_a_fresh_minibatch():
+    value, validation, *_ = heard(Listener(), NoisyLine())
+    assert validation != value and abs(validation - value) < 5.0
+
+
+@pytest.mark.parametrize("wrapped", [AsDeployed(Listener()), Told(Listener(), 3)])
+def test_evaluations_feed_the_rule_as_meta_training_does(wrapped):
+    assert reads_eval_value(wrapped) and not reads_eval_value(AsDeployed(Descent()))
+
+
+def test_a_program_of_the_evaluation_feeds_the_rule():
+    """The rate of this rule is 0 unless it hears a validation loss."""
+
+    class Stubborn(Listener):
+        def opt(self, theta, horizon, key=None, learning_rate=None):
+            def update(updates, state, params=None, *, eval_value=0.0, **extra):
+                return jax.tree.map(lambda g: -0.1 * g * (eval_value > 0.0), updates), state
+
+            return optax.GradientTransformationExtraArgs(lambda params: (), update)
+
+    for rule, moves in ((Stubborn(), True), (Stubborn(reads_eval_value=False), False)):
+        program = build_program(NoisyLine(), rule, 4, 1, ("train",))
+        before, after = program(NoisyLine().load(), (THETA, None), jnp.arange(1)).losses[0][0]
+        assert (after < before) == moves
