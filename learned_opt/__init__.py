@@ -2,7 +2,7 @@
 
 from importlib.metadata import version as _version
 
-from learned_opt import loss_side as loss_side
+from learned_opt import loss_side as loss_side, mup as mup
 from learned_opt.base import (
     EvalPoint as EvalPoint,
     LearnedOptimizer as LearnedOptimizer,

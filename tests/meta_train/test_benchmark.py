@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from learned_opt import LEARNED, packaged
 from meta_train import benchmark_evaluate, benchmark_meta, benchmark_step, config as configs
 from meta_train.benchmark import medians
 from meta_train.build import build_learner, build_tasks
@@ -36,16 +37,24 @@ def test_bench_step_measures_the_rules_asked_for(capsys, monkeypatch):
     monkeypatch.setattr(benchmark_step, "WIDTH", 8)
     monkeypatch.setattr(benchmark_step, "LEAVES", 2)
     monkeypatch.setattr(benchmark_step, "REPETITIONS", 2)
-    assert main(["bench", "step", "sgd", "small_fc", "--json"]) == 0
+    assert main(["bench", "step", "sgd", "small_fc/hidden_32", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     rows = found["optimizers"]
     assert found["parameters"] == 4 * 8 * 8
-    assert list(rows) == ["optax.adam", "sgd", "small_fc"] and rows["optax.adam"]["ratio"] == 1.0
+    assert list(rows) == ["optax.adam", "sgd", "small_fc/hidden_32"]
+    assert rows["optax.adam"]["ratio"] == 1.0
     held = [row["state_bytes_per_parameter"] for row in rows.values()]
     # Counters are four bytes of 256 parameters; small_fc keeps 4 numbers and rows and columns.
     np.testing.assert_allclose(held, [8 + 4 / 256, 4, 16 + 4 * 3 * 2 / 8 + 4 / 256])
     assert all(row["ms"] > 0 and row["compile_deep_seconds"] > 0 for row in rows.values())
     assert benchmark_step.lines(found).count("\n") == 3
+
+
+def test_bench_step_knows_every_learned_rule(monkeypatch):
+    monkeypatch.setattr(benchmark_step, "_compile", lambda *_: (None, {"compile_seconds": 1}))
+    monkeypatch.setattr(benchmark_step, "medians", lambda runs, **_: (dict.fromkeys(runs, 1), 1))
+    rows = benchmark_step.step()["optimizers"]
+    assert set(LEARNED) | set(packaged()) | {"optax.adam"} == set(rows)
 
 
 def test_bench_evaluate_takes_the_yardstick_from_its_cache(capsys, monkeypatch, small_suite):
