@@ -14,6 +14,8 @@ from learned_opt.hand.paths import check_pattern
 from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
 from learned_opt.learned.anchored_mlp import AnchoredMLP
+from learned_opt.learned.celo import Celo
+from learned_opt.learned.celo_adam import CeloAdam
 from learned_opt.learned.coordinatewise_lstm import CoordinatewiseLSTM
 from learned_opt.learned.feed_forward import FeedForward
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
@@ -22,10 +24,13 @@ from learned_opt.learned.rnnprop import RNNprop
 from learned_opt.learned.small_fc import SmallFC
 from learned_opt.learned.star import Star
 from learned_opt.learned.tensor_lstm import TensorLSTM
+from learned_opt.learned.velo import Velo
 from learned_opt.naming import check_name
 
 LEARNED: dict[str, type] = {
     "anchored_mlp": AnchoredMLP,
+    "celo": Celo,
+    "celo_adam": CeloAdam,
     "coordinatewise_lstm": CoordinatewiseLSTM,
     "feed_forward": FeedForward,
     "hierarchical_rnn": HierarchicalRNN,
@@ -34,6 +39,7 @@ LEARNED: dict[str, type] = {
     "small_fc": SmallFC,
     "star": Star,
     "tensor_lstm": TensorLSTM,
+    "velo": Velo,
 }
 
 

@@ -25,23 +25,28 @@ def load(
 
     name_or_path: packaged weights (None: "hierarchical_rnn"), a weight file, a run folder, or the
     name of a hand-designed optimizer. num_steps: updates the training run will make, at least 1
-    (None: 10,000); after them schedules hold their last value. learning_rate: a finite number above
-    0 that replaces the rule's starting rate where it has one. Raises WeightsError (a ValueError)
-    and ValueError.
+    (None: 10,000, but velo, celo and celo_adam must be told); after them schedules hold their last
+    value. learning_rate: a finite number above 0 that replaces the rule's starting rate where it
+    has one. Raises WeightsError (a ValueError) and ValueError.
 
     `tx.update(grads, state, params, value=loss)`: value= is accepted by all, and read by the rules
     that use it. Those that read a validation loss take `eval_value=` beside it, NaN where there is
     none this step; where it is never given the training loss stands in for it, and one warning says
     so. Evaluate and save `learned_opt.eval_params(state, params)`.
     """
-    num_steps = check_num_steps(num_steps)
+    horizon = check_num_steps(num_steps)
     _check_learning_rate(learning_rate)
     name = DEFAULT_WEIGHTS if name_or_path is None else name_or_path
     if name in HAND_DESIGNED:
         chosen: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
-        return make(str(name), num_steps, **chosen)
+        return make(str(name), horizon, **chosen)
     rule, theta, _ = read(locate(name, other_names=HAND_DESIGNED))
-    tx = optax.with_extra_args_support(rule.opt(theta, num_steps, learning_rate=learning_rate))
+    if num_steps is None and getattr(rule, "needs_num_steps", False):
+        raise ValueError(
+            f"num_steps: {name} must be told how many updates the run will make, since its step "
+            f"size follows the fraction of the run that is left: load({str(name)!r}, num_steps=...)"
+        )
+    tx = optax.with_extra_args_support(rule.opt(theta, horizon, learning_rate=learning_rate))
     return warn_of_stand_in(str(name), tx) if reads_eval_value(rule) else tx
 
 

@@ -21,6 +21,8 @@ from learned_opt.base import EvalPoint
 # kind, or kind/preset, of every learned rule -> what its instance here has other than by default.
 SMALL: dict[str, dict[str, Any]] = {
     "anchored_mlp": {"hidden": 2, "scheduler_hidden": 2},
+    "celo": {"hidden": 2, "units": 2},
+    "celo_adam": {"hidden": 2},
     "coordinatewise_lstm": {"layers": (3, 2)},
     "feed_forward/repaired": {"hidden": 9},
     "hierarchical_rnn/nominal": {},
@@ -32,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "star/steady": {"hidden": 9},
     "tensor_lstm/nominal": {"hidden": 2, "lstm_hidden": 2},
     "tensor_lstm/paper": {"hidden": 2, "lstm_hidden": 2},
+    "velo/small": {"hidden": 3, "banks": 2, "units": 2},
 }
 
 
@@ -266,7 +269,9 @@ def test_wrapped_by_optax_it_does_the_same(name):
     """optax.partition, which masks, apply_if_finite, MultiSteps and chain, one in the other."""
     theta = theta_of(name)
     inner = optax.chain(optax.identity(), instance(name).opt(theta, 10))
-    inner = optax.apply_if_finite(optax.MultiSteps(inner, 2).gradient_transformation(), 3)
+    second: Any = optax.MultiSteps(inner, 2)  # its gradient_transformation() would lose value=
+    inner = optax.GradientTransformationExtraArgs(second.init, second.update)
+    inner = optax.apply_if_finite(inner, 3)
     groups: dict[Any, Any] = {"rule": inner, "frozen": optax.set_to_zero()}
     tx = optax.partition(groups, {"a": "rule", "b": "frozen"})
     start = SMALL_TREE | {"b": jnp.array([[3.0]])}

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from learned_opt.base import Horizon
 from learned_opt.columns import tame
 
 LARGEST_CLIPPED = 1000.0
+FRACTIONS = (0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1)
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
 
 
@@ -44,6 +46,12 @@ def time_features(
 ) -> Float[Array, " times"]:
     """tanh(t / tau - 1) for each tau of `times`; count: t, updates made before this one."""
     return jnp.tanh(count.astype(jnp.float32) / jnp.array(times) - 1.0)
+
+
+def fraction_features(count: Int[Array, ""], horizon: Horizon) -> Float[Array, "9"]:
+    """tanh(10 (t / horizon - c)) for c from 0.03 to 1.1; count: t, updates made before this one."""
+    done = count / jnp.asarray(horizon, jnp.float32)
+    return jnp.tanh(10.0 * (done - jnp.array(FRACTIONS)))
 
 
 def offset_decays(first: tuple[float, ...], offset: Float[Array, " k"]) -> Float[Array, " k"]:
