@@ -1,6 +1,7 @@
 """What holds for every task family: those in the registry, all functions, all suites."""
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -16,96 +17,130 @@ from tasks.families.synthetic import FUNCTIONS, Function2D, Quadratic
 from tasks.suites import HELD_OUT
 
 REGISTERED = [kind() for kind in FAMILIES.values()]
-EVERY = [
-    *{
-        family: None
-        for family in (
-            *REGISTERED,
-            *map(Function2D, FUNCTIONS),
-            *map(FunctionND, TERRAINS),
-            Function2D("booth", noise=1.0),
-            Quadratic(noise=0.5, name="quadratic_noisy"),
-            *(family for suite in SUITES.values() for family in suite.families),
-        )
-    }
-]
+KINDS = dict.fromkeys(
+    (
+        *REGISTERED,
+        *map(Function2D, FUNCTIONS),
+        *map(FunctionND, TERRAINS),
+        Function2D("booth", noise=1.0),
+        Quadratic(noise=0.5, name="quadratic_noisy"),
+    )
+)
+EVERY = KINDS | dict.fromkeys(family for suite in SUITES.values() for family in suite.families)
 
 
 def each(families):
     return pytest.mark.parametrize("family", families, ids=lambda family: family.name)
 
 
+TASKS = 3
+
+
+def begin(family, data, key):
+    cfg_key, init_key, batch_key, loss_key, gradient_key = jax.random.split(key, 5)
+    cfg = family.sample(cfg_key)
+    task = family.task(cfg, data)
+    begun = {"cfg": cfg, "params": task.init(init_key), "batch": task.batch(batch_key, "train")}
+    bound = jnp.float32(-jnp.inf if task.lower_bound is None else task.lower_bound)
+    return task, begun | {"bound": bound}, loss_key, gradient_key
+
+
+def start(family, data, key):
+    task, begun, loss_key, _ = begin(family, data, key)
+    return begun | {"loss": task.loss(begun["params"], loss_key, begun["batch"])}
+
+
 def one_run(family, data, key):
     """Everything an unroll asks of a task: start, losses, gradients and what distorts them."""
-    cfg_key, init_key, batch_key, loss_key, gradient_key = jax.random.split(key, 5)
-    task = family.task(family.sample(cfg_key), data)
-    params = task.init(init_key)
-    batch = task.batch(batch_key, "train")
-    loss, grads = jax.value_and_grad(task.loss)(params, loss_key, batch)
+    task, begun, loss_key, gradient_key = begin(family, data, key)
+    params = begun["params"]
+    loss, grads = jax.value_and_grad(task.loss)(params, loss_key, begun["batch"])
     whole = task.loss(params, loss_key, task.whole("inner_valid"))
     gradient = optax.with_extra_args_support(task.gradient)
     seen, _ = gradient.update(grads, gradient.init(params), params, key=gradient_key)
-    bound = -jnp.inf if task.lower_bound is None else task.lower_bound
-    return params, loss, whole, grads, seen, jnp.float32(bound)
+    return begun | {"loss": loss, "whole": whole, "grads": grads, "seen": seen}
+
+
+def traced(family):
+    """The program of a batch of tasks: a run of a kind, the start of what only suites have."""
+    run = one_run if family in KINDS else start
+    together = jax.vmap(lambda data, key: run(family, data, key), in_axes=(None, 0))
+    return jax.jit(together).trace(family.load(), jax.random.split(jax.random.key(0), TASKS))
+
+
+@functools.cache
+def batch_of_tasks(family):
+    """That program, and what it gives: for the tests of a family to share."""
+    program, keys = traced(family), jax.random.split(jax.random.key(0), TASKS)
+    return program, program.lower().compile()(family.load(), keys)
 
 
 @each(EVERY)
 def test_tasks_vmap_and_are_finite_and_bounded(family):
-    keys = jax.random.split(jax.random.key(0), 3)
-    run = jax.jit(jax.vmap(lambda data, key: one_run(family, data, key), in_axes=(None, 0)))
-    params, loss, whole, grads, seen, bound = run(family.load(), keys)
-    assert loss.dtype == jnp.float32 and loss.shape == (3,)
-    assert jax.tree.structure(params) == jax.tree.structure(grads) == jax.tree.structure(seen)
-    for leaf in map(np.asarray, jax.tree.leaves((params, grads, seen, whole))):
+    found = dict(batch_of_tasks(family)[1])
+    loss, bound = np.asarray(found["loss"]), np.asarray(found.pop("bound"))
+    assert loss.dtype == np.float32 and loss.shape == (TASKS,)
+    assert len(set(loss.tolist())) == TASKS
+    losses = [np.asarray(found[name]) for name in ("loss", "whole") if name in found]
+    assert all(np.all(value >= bound) for value in losses)
+    trees = [found[name] for name in ("params", "grads", "seen") if name in found]
+    assert len({jax.tree.structure(tree) for tree in trees}) == 1
+    for leaf in map(np.asarray, jax.tree.leaves((trees, losses))):
         assert leaf.dtype == np.float32 and np.all(np.isfinite(leaf))
-    assert np.all(np.asarray(loss) >= bound) and np.all(np.asarray(whole) >= bound)
-    assert len(set(np.asarray(loss).tolist())) == 3
 
 
 @each(REGISTERED)
-def test_gradients_agree_with_finite_differences(family):
-    """A central difference along a random direction, in double precision."""
-    data = family.load()
-    keys = jax.random.split(jax.random.key(1), 5)
-
-    def single(data, keys):
-        task = family.task(family.sample(keys[0]), data)
-        return task.init(keys[1]), task.batch(keys[2], "train")
-
-    params, batch = jax.jit(single)(data, keys)
+def test_gradients_agree_with_finite_differences_and_in_a_batch(family):
+    """Along a random direction, in double precision: of one task, the first of the batch."""
+    data, found = family.load(), jax.tree.map(lambda x: x[0], batch_of_tasks(family)[1])
+    key = jax.random.split(jax.random.key(0), TASKS)[0]
+    loss_key = jax.random.split(key, 5)[3]
     with jax.enable_x64(True):
-        params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
+        double = lambda x: x.astype(float) if jnp.issubdtype(x.dtype, jnp.floating) else x
+        cfg, params = jax.tree.map(double, (found["cfg"], found["params"]))
         flat, unflatten = ravel_pytree(params)
         rng = np.random.default_rng(0)
-        flat += 0.1 * rng.normal(size=flat.shape)  # biases of 0 put relu on its kink
+        away = 0.1 * rng.normal(size=flat.shape)  # biases of 0 put relu on its kink
         direction = rng.normal(size=flat.shape)
 
         @jax.jit
-        def slope(data, step):
-            task = family.task(family.sample(keys[0]), data)
+        def slope(data, flat, step, key):
+            task = family.task(cfg, data)
 
             def along(step):
-                return task.loss(unflatten(flat + step * direction), keys[4], batch)
+                return task.loss(unflatten(flat + step * direction), key, found["batch"])
 
             return jax.jvp(along, (step,), (jnp.ones_like(step),))
 
-        step = jnp.float64(1e-7)
-        above, _ = slope(data, step)
-        below, _ = slope(data, -step)
-        _, exact = slope(data, jnp.zeros_like(step))
-        assert exact.dtype == jnp.float64
-        np.testing.assert_allclose((above - below) / (2 * step), exact, rtol=1e-5, atol=1e-7)
+        above, below, exact = (
+            slope(data, flat + away, jnp.float64(step), loss_key) for step in (1e-8, -1e-8, 0.0)
+        )
+        assert exact[1].dtype == jnp.float64
+        np.testing.assert_allclose((above[0] - below[0]) / 2e-8, exact[1], rtol=1e-5, atol=1e-7)
+        (loss, alone), (other, _) = (
+            slope(data, flat, jnp.float64(0.0), key) for key in (loss_key, jax.random.key(7))
+        )
+    if loss != other:  # its draws are others in double precision
+        single = jax.jit(lambda data, key: one_run(family, data, key))(data, key)
+        loss, alone = single["loss"], np.asarray(ravel_pytree(single["grads"])[0]) @ direction
+    np.testing.assert_allclose(found["loss"], loss, rtol=1e-4, atol=1e-6)
+    batched = np.asarray(ravel_pytree(found["grads"])[0], float)
+    size = np.linalg.norm(batched)
+    np.testing.assert_allclose(batched @ direction, alone, rtol=1e-3, atol=1e-4 * size)
 
 
 @each(EVERY)
-def test_programs_hold_no_data_and_no_randomness_of_their_own(family):
-    data, key = family.load(), jax.random.key(0)
-    program, again = (
-        jax.make_jaxpr(lambda data, key: one_run(family, data, key))(data, key) for _ in range(2)
-    )
+def test_programs_hold_no_data(family):
+    program = batch_of_tasks(family)[0].jaxpr
     assert sum(np.asarray(const).nbytes for const in program.consts) < 1000
     assert len(str(program)) < 100_000
-    assert str(program) == str(again)  # randomness comes from keys alone
+
+
+@each(KINDS)
+def test_programs_hold_no_randomness_of_their_own(family):
+    """It comes from keys alone."""
+    program, again = (run.jaxpr for run in (batch_of_tasks(family)[0], traced(family)))
+    assert str(program) == str(again)
 
 
 @each([family for family in EVERY if hasattr(family, "dataset")])

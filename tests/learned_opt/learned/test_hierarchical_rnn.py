@@ -1,5 +1,6 @@
 """The hierarchical RNN against the numbers of its specification and a second implementation."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -16,18 +17,20 @@ PAPER, ATTENTION, NOMINAL = (PRESETS[n] for n in ("paper", "paper_attention", "n
 
 
 def count(rule: HierarchicalRNN) -> int:
-    return sum(x.size for x in jax.tree.leaves(rule.init(jax.random.key(0))))
+    return sum(x.size for x in jax.tree.leaves(jax.eval_shape(rule.init, jax.random.key(0))))
 
 
-def run(rule, theta, params, gradients, horizon=100, **start):
-    tx = rule.opt(theta, horizon, **start)
+@functools.partial(jax.jit, static_argnames=("rule", "horizon", "learning_rate"))
+def run(rule, theta, params, gradients, horizon=100, key=None, learning_rate=None):
+    """Compiled once for a rule and shapes, whichever test asks."""
+    tx = rule.opt(theta, horizon, key=key, learning_rate=learning_rate)
 
     def step(carry, gradient):
         updates, state = tx.update(gradient, carry[1], carry[0])
         return (optax.apply_updates(carry[0], updates), state), None
 
     stacked = jax.tree.map(lambda *g: jnp.stack(g), *gradients)
-    return jax.lax.scan(step, (params, jax.jit(tx.init)(params)), stacked)[0]
+    return jax.lax.scan(step, (params, tx.init(params)), stacked)[0]
 
 
 def tree(key, scale=1.0):
@@ -169,9 +172,9 @@ def test_nominal_with_zero_outputs_is_relative_adam():
     gradients = [tree(jax.random.fold_in(jax.random.key(2), i)) for i in range(40)]
     ours, _ = run(NOMINAL, theta, params, gradients, horizon=30)
     plain = relative_adam(0.1, 30)
-    state = plain.init(params)
+    state, update = plain.init(params), jax.jit(plain.update)
     for g in gradients:
-        updates, state = plain.update(g, state, params)
+        updates, state = update(g, state, params)
         params = optax.apply_updates(params, updates)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), ours, params)
 
@@ -180,10 +183,10 @@ def test_nominal_with_zero_outputs_is_relative_adam():
 def test_gradient_scale_does_not_matter(rule):
     theta = rule.init(jax.random.key(0))
     params = tree(jax.random.key(1))
-    gradients = [tree(jax.random.fold_in(jax.random.key(2), i)) for i in range(5)]
+    gradients = [tree(jax.random.fold_in(jax.random.key(2), i)) for i in range(3)]
     large = jax.tree.map(lambda g: 1e3 * g, gradients)
-    one, _ = run(rule, theta, params, gradients)
-    other, _ = run(rule, theta, params, large)
+    one, _ = run(rule, theta, params, gradients, key=jax.random.key(4))
+    other, _ = run(rule, theta, params, large, key=jax.random.key(4))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one, other)
 
 
@@ -226,10 +229,11 @@ def quadratic_loss(rule, theta, key, steps=20):
 def test_reverse_and_forward_derivatives_are_finite(rule):
     theta = rule.init(jax.random.key(0))
     value = lambda theta: quadratic_loss(rule, theta, jax.random.key(1))[0]
-    reverse = jax.grad(value)(theta)
-    assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(reverse))
     direction = jax.tree.map(jnp.ones_like, theta)
-    _, forward = jax.jvp(value, (theta,), (direction,))
+    reverse, (_, forward) = jax.jit(
+        lambda theta: (jax.grad(value)(theta), jax.jvp(value, (theta,), (direction,)))
+    )(theta)
+    assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(reverse))
     total = sum(jnp.sum(g) for g in jax.tree.leaves(reverse))
     np.testing.assert_allclose(forward, total, rtol=1e-2, atol=1e-4)
     if "log_rate_momentum" in reverse:
