@@ -15,6 +15,7 @@ from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
 from learned_opt.learned.anchored_mlp import AnchoredMLP
 from learned_opt.learned.celo import Celo
+from learned_opt.learned.celo2 import Celo2
 from learned_opt.learned.celo_adam import CeloAdam
 from learned_opt.learned.coordinatewise_lstm import CoordinatewiseLSTM
 from learned_opt.learned.feed_forward import FeedForward
@@ -31,6 +32,7 @@ LEARNED: dict[str, type] = {
     "anchored_mlp": AnchoredMLP,
     "celo": Celo,
     "celo_adam": CeloAdam,
+    "celo2": Celo2,
     "coordinatewise_lstm": CoordinatewiseLSTM,
     "feed_forward": FeedForward,
     "hierarchical_rnn": HierarchicalRNN,

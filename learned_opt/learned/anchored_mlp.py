@@ -21,41 +21,35 @@ from learned_opt.columns import tame
 from learned_opt.hand.relative_adam import B2, EPS, SMALLEST_RMS, nominal_schedule
 from learned_opt.learned.parts.cells import affine, init_affine
 from learned_opt.learned.parts.checks import check_above_zero, check_at_least_one
-from learned_opt.learned.parts.features import FactoredMoment
-from learned_opt.learned.parts.local_inputs import (
+from learned_opt.learned.parts.features import FRACTIONS, FactoredMoment, fraction_features
+from learned_opt.learned.parts.local_network import (
     NUM_INPUTS,
-    last_axes_normaliser,
+    SQUARE_EPS,
     local_network,
+    unit_rms,
 )
-from learned_opt.learned.parts.loss_progress import (
-    FRACTIONS,
-    NUM_LOSS_FEATURES,
-    LossBuffer,
-    fraction_left,
-)
+from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer
 from learned_opt.learned.parts.memory import Decays, Memory
+from learned_opt.learned.parts.moment_features import FACTORED_DECAYS, MOMENTUM_DECAYS
 from learned_opt.learned.parts.nominal import LOG_STEP_RANGE
 from learned_opt.learned.parts.stacks import Stacks, over_tensors
 from learned_opt.naming import check_name
 
-MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
-FACTORED_DECAYS = (0.9, 0.99, 0.999)
 SQUARE_DECAYS = {"nominal": B2, "adam": 0.95}
 RATES = {"nominal": 0.1, "adam": 0.001}
 # Momenta that are mixed: those of the first two averages and none, which is the gradient itself.
 MIXED = (0.9, 0.99, 0.0)
 AGREEMENT_DECAY = 0.95
 NUM_TENSOR_FEATURES = 7
-NUM_SCHEDULER_INPUTS = len(FRACTIONS) + 1 + NUM_LOSS_FEATURES + NUM_TENSOR_FEATURES
-SQUARE_EPS = 1e-8
-NORMALISER_EPS = 1e-9
+NUM_SCHEDULER_INPUTS = len(FRACTIONS) + 1 + (SCALES - 1) + NUM_TENSOR_FEATURES
 
 
 class AnchoredMLPState(NamedTuple):
     """float32 whatever the parameters are."""
 
     count: Int[Array, ""]  # updates made so far
-    losses: LossBuffer  # of the losses given as value=
+    held: Int[Array, ""]  # finite losses among those given as value=
+    losses: LossBuffer  # of them
     memories: tuple[Memory, ...]  # one for each shape, in order of first appearance
     agreements: tuple[Float[Array, " _"], ...]  # of each tensor's gradients with the steps before
 
@@ -123,7 +117,8 @@ class AnchoredMLP:
             sizes = zip(stacks.counts, stacks.shapes, strict=True)
             return AnchoredMLPState(
                 jnp.zeros((), jnp.int32),
-                LossBuffer.empty(),
+                jnp.zeros((), jnp.int32),
+                LossBuffer.start(horizon),
                 tuple(Memory.zeros(tensors, shape, kinds) for tensors, shape in sizes),
                 tuple(jnp.zeros(tensors) for tensors in stacks.counts),
             )
@@ -134,10 +129,8 @@ class AnchoredMLP:
             del extra
             if params is None:
                 raise ValueError("params: anchored_mlp reads them, pass params")
-            losses = state.losses
-            if value is not None:
-                losses = losses.step(jnp.asarray(value, jnp.float32), horizon)
-            run = _run_features(state.count, horizon, losses)
+            held, losses = _hold(state.held, state.losses, value)
+            run = _run_features(state.count, horizon, held, losses)
             pace = -rate * nominal_schedule(state.count, horizon)
             stacks = Stacks.of(params)
             moved, memories, agreements = [], [], []
@@ -153,7 +146,8 @@ class AnchoredMLP:
                 moved.append(step)
                 memories.append(memory)
                 agreements.append(agreement)
-            state = AnchoredMLPState(state.count + 1, losses, tuple(memories), tuple(agreements))
+            kept = tuple(memories), tuple(agreements)
+            state = AnchoredMLPState(state.count + 1, held, losses, *kept)
             return stacks.scatter(moved, params), state
 
         return optax.GradientTransformationExtraArgs(init, update)
@@ -200,8 +194,7 @@ class AnchoredMLP:
         said = self._network(theta, gradient, param, memory, jnp.mean(square))
         if self.anchor == "adam":
             u = memory.momentum[0] * jax.lax.rsqrt(memory.square[0] + SQUARE_EPS)
-            direction = last_axes_normaliser(u[None], NORMALISER_EPS)[0] * u + said[0]
-            direction = last_axes_normaliser(direction[None], NORMALISER_EPS)[0] * direction
+            direction = unit_rms(unit_rms(u) + said[0])
             stretch = jnp.exp(jnp.clip(log_step, *LOG_STEP_RANGE))
             return pace * stretch * direction, memory, agreement
         residual = said[0] * jax.lax.rsqrt(1.0 + jnp.square(said[0]))
@@ -239,15 +232,28 @@ class AnchoredMLP:
         )
         hidden, readout = theta["param_hidden"], theta["param_readout"]
         layers = [(x["w"], x["b"]) for x in (hidden["first"], hidden["second"], readout)]
-        return local_network(layers, scale * gradient, param, memory, SQUARE_EPS, NORMALISER_EPS)
+        return local_network(layers, scale * gradient, param, memory)
+
+
+def _hold(
+    held: Int[Array, ""], losses: LossBuffer, value: Any
+) -> tuple[Int[Array, ""], LossBuffer]:
+    """The losses with one more, unless that is None or not finite."""
+    if value is None:
+        return held, losses
+    value = jnp.asarray(value, jnp.float32)
+    known = jnp.isfinite(value)
+    stepped = held + 1, losses.step(value, held)
+    return jax.tree.map(lambda new, old: jnp.where(known, new, old), stepped, (held, losses))
 
 
 def _run_features(
-    count: Int[Array, ""], horizon: Horizon, losses: LossBuffer
+    count: Int[Array, ""], horizon: Horizon, held: Int[Array, ""], losses: LossBuffer
 ) -> Float[Array, " f"]:
     """What the scheduler reads of the run: time, its length, the loss's progress."""
+    time = fraction_features(jnp.minimum(count, horizon), horizon)
     length = 0.2 * jnp.log(jnp.asarray(horizon, jnp.float32)) - 1.0
-    return jnp.concatenate([fraction_left(count, horizon), length[None], losses.features(horizon)])
+    return jnp.concatenate([time, length[None], losses.features(jnp.maximum(held, 1))])
 
 
 def _directions(

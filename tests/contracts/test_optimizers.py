@@ -23,6 +23,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "anchored_mlp": {"hidden": 2, "scheduler_hidden": 2},
     "celo": {"hidden": 2, "units": 2},
     "celo_adam": {"hidden": 2},
+    "celo2/base": {"hidden": 2},
+    "celo2/orthogonal": {"hidden": 2},
     "coordinatewise_lstm": {"layers": (3, 2)},
     "feed_forward/repaired": {"hidden": 9},
     "hierarchical_rnn/nominal": {},

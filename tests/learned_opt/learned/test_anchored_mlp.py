@@ -10,7 +10,7 @@ import pytest
 
 from learned_opt import make
 from learned_opt.learned.anchored_mlp import AnchoredMLP
-from learned_opt.learned.parts.loss_progress import LossBuffer, fraction_left
+from tests.local_rules import LocalOracle
 
 SHAPES = [(), (3,), (2, 3), (2, 1, 3), (2, 3, 2, 2)]
 HORIZON, STEPS = 8, 10
@@ -75,7 +75,7 @@ def test_weight_counts_and_state_sizes():
     }
     state = AnchoredMLP().opt(theta, 10).init({"w": jnp.ones((4, 5)), "b": jnp.ones(6)})
     assert size_of(state.memories) == 4 * 20 + 3 * (4 + 5) + 7 * 6
-    assert size_of(state) - size_of(state.memories) == 1 + 21 + 2
+    assert size_of(state) - size_of(state.memories) == 2 + 30 + 2
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
@@ -91,25 +91,13 @@ def test_with_zero_readouts_it_is_relative_adam(unit):
         params = optax.apply_updates(params, updates)
 
 
-class OneTensor:
-    """One tensor of either anchor in NumPy float64, entry by entry of what the scheduler reads."""
-
-    BETAS = (0.9, 0.99, 0.999)
+class OneTensor(LocalOracle):
+    """One tensor of either anchor: what scheduler and network read of it, and its step."""
 
     def __init__(self, rule, theta, param):
+        super().__init__(param, {"nominal": 0.99, "adam": 0.95}[rule.anchor])
         self.rule, self.w = rule, jax.tree.map(lambda x: np.asarray(x, np.float64), theta)
-        self.p = np.atleast_1d(np.asarray(param, np.float64))
-        self.t, self.agreement, self.means, self.lowest = 0, 0.0, np.zeros(10), np.full(10, np.inf)
-        self.m = [np.zeros_like(self.p) for _ in self.BETAS]
-        self.v = np.zeros_like(self.p)
-        self.matrix = self.p.ndim > 1
-        by_size = np.argsort(self.p.shape, kind="stable")
-        self.d0, self.d1 = (int(by_size[-1]), int(by_size[-2])) if self.matrix else (None, None)
-        kept = (
-            (lambda d: self.p.mean(d, keepdims=True) * 0) if self.matrix else (lambda _: self.p * 0)
-        )
-        self.row = [kept(self.d0) for _ in self.BETAS]
-        self.col = [kept(self.d1) for _ in self.BETAS]
+        self.agreement, self.means, self.lowest = 0.0, np.zeros(10), np.full(10, np.inf)
 
     def progress(self, loss):
         d = np.exp(-1.0 / np.logspace(1.0, np.log10(HORIZON), 10))
@@ -122,44 +110,13 @@ class OneTensor:
         found = np.clip((now[:-1] - low) / np.maximum(now[1:] - low, 1e-8) - 1.0, -1.0, 1.0)
         return found if n > 2 else np.zeros(9)
 
-    def normal(self, x):
-        axes = (-2, -1) if self.matrix else (-1,)
-        return x * (1e-9 + np.mean(x**2, axis=axes, keepdims=True)) ** -0.5
-
-    def inputs(self, g, unit):
-        """The 30 inputs, 15 below rank 2, of the memory measured in `unit`."""
-        g, v = g / unit, self.v / unit**2
-        m = [x / unit for x in self.m]
-        inverse = (v + 1e-8) ** -0.5
-        row, col = [x / unit**2 for x in self.row], [x / unit**2 for x in self.col]
-        if self.matrix:
-            factor = [
-                np.maximum(r / (r.mean(self.d1, keepdims=True) + 1e-9), 1e-9) ** -0.5
-                * np.maximum(c, 1e-9) ** -0.5
-                for r, c in zip(row, col, strict=True)
-            ]
-        else:
-            factor = [(r + 1e-9) ** -0.5 for r in row]
-        found = [g, np.clip(g, -0.1, 0.1), self.p, *m, v, *(x * inverse for x in m), inverse]
-        found += [*(g * f for f in factor), g * inverse]
-        if self.matrix:
-            found += [*row, *col, *((x + 1e-8) ** -0.5 for x in row)]
-            found += [(x + 1e-8) ** -0.5 for x in col]
-            found += [x * f for x, f in zip(m, factor, strict=True)]
-        return np.stack([self.normal(np.broadcast_to(x, self.p.shape)) for x in found], -1)
-
     def step(self, g, loss):
         progress = self.progress(loss)
         g = np.asarray(g, np.float64).reshape(self.p.shape)
-        before, b2 = self.m[0], {"nominal": 0.99, "adam": 0.95}[self.rule.anchor]
-        self.m = [b * m + (1 - b) * g for b, m in zip(self.BETAS, self.m, strict=True)]
-        self.v = b2 * self.v + (1 - b2) * g**2
-        for k, b in enumerate(self.BETAS):
-            for kept, axis in ((self.row, self.d0), (self.col, self.d1)):
-                mean = (g**2).mean(axis, keepdims=True) if self.matrix else g**2
-                kept[k] = b * kept[k] + (1 - b) * mean
+        before = self.m[0]
+        self.remember(g)
         n = self.t + 1
-        square = self.v / (1 - b2**n)
+        square = self.v / (1 - self.b2**n)
         inverse = 1.0 / np.sqrt(square)
         u = [self.m[0] / (1 - 0.9**n) * inverse, self.m[1] / (1 - 0.99**n) * inverse, g * inverse]
         rms = [np.sqrt(np.mean(x**2)) for x in u]
@@ -170,7 +127,7 @@ class OneTensor:
         left = np.tanh(
             10.0
             * (
-                min(self.t / HORIZON, 1.1)
+                min(self.t / HORIZON, 1.0)
                 - np.array([0.03, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1])
             )
         )
@@ -235,33 +192,12 @@ def test_losses_that_are_not_given_or_not_finite_count_as_none():
         state = tx.init(params)
         for _ in range(4):
             updates, state = tx.update(gradients, state, params, **given)
-        return updates["w"], state.losses
+        return updates["w"], state.held
 
-    without, buffer = steps()
-    assert int(buffer.count) == 0
-    np.testing.assert_array_equal(buffer.features(HORIZON), np.zeros(9))
+    without, held = steps()
+    assert int(held) == 0
     np.testing.assert_array_equal(without, steps(value=jnp.float32(np.nan))[0])
     assert not np.array_equal(without, steps(value=jnp.float32(1.0))[0])
-
-
-def test_loss_features_tell_falling_from_rising():
-    def after(losses):
-        buffer = LossBuffer.empty()
-        for loss in losses:
-            buffer = buffer.step(jnp.float32(loss), 1000)
-        return np.asarray(buffer.features(1000))
-
-    falling = np.linspace(5.0, 1.0, 30)
-    np.testing.assert_array_equal(after(falling[:2]), np.zeros(9))
-    np.testing.assert_array_equal(after(falling), -np.ones(9))
-    np.testing.assert_allclose(after(3e3 * falling - 40.0), -np.ones(9))
-    assert np.all(after(falling[::-1]) > 0.0)
-
-
-def test_fraction_left_stops_at_a_tenth_past_the_end():
-    late, later = (fraction_left(jnp.array(t), 100) for t in (110, 500))
-    np.testing.assert_array_equal(late, later)
-    np.testing.assert_allclose(fraction_left(jnp.array(40), 100)[3], 0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
