@@ -13,6 +13,7 @@ import safetensors.numpy
 
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.files import write_whole
+from learned_opt.foreign import HEAD, kind_of_file
 from learned_opt.locate import WeightsError, locate, packaged
 from learned_opt.naming import nearest
 from learned_opt.registry import LEARNED
@@ -32,18 +33,6 @@ __all__ = [
 FORMAT = 1
 CARD_KEY = "learned_opt"
 LARGEST_HEADER = 16 * 2**20  # bytes; a real one has a few thousand
-
-_FOREIGN = {
-    b"PK\x03\x04": "a zip archive (PyTorch and .npz files are)",
-    b"\x93NUMPY": "a .npy array",
-    b"\x89HDF": "an HDF5 file",
-    b"\x1f\x8b": "a gzip file",
-    b"\x80\x02": "a pickle",
-    b"\x80\x03": "a pickle",
-    b"\x80\x04": "a pickle",
-    b"\x80\x05": "a pickle",
-    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself",
-}
 
 
 def write(path: str | Path, rule: LearnedOptimizer, theta: Theta, card: dict[str, Any]) -> None:
@@ -146,15 +135,14 @@ def _check_container(path: Path) -> None:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(24)
+            head = file.read(HEAD)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
     if size == 0:
         raise WeightsError(f"{path}: the file is empty")
     if head[8:9] != b"{":
-        for magic, what in _FOREIGN.items():
-            if head.startswith(magic):
-                raise WeightsError(f"{path}: this is {what}, not a safetensors file")
+        if what := kind_of_file(head):
+            raise WeightsError(f"{path}: this is {what}, not a safetensors file")
         raise WeightsError(f"{path}: not a safetensors file, or cut off in its first bytes")
     length = int.from_bytes(head[:8], "little")
     if length > LARGEST_HEADER:

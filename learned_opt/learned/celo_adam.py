@@ -76,10 +76,11 @@ class CeloAdam:
             if not columns.sizes:
                 return updates, state._replace(count=steps, schedule=schedule)
             gradient = clip_gradient(columns.gather(updates, params))
-            mu = B1 * state.mu + (1.0 - B1) * gradient
-            nu = B2 * state.nu + (1.0 - B2) * jnp.square(gradient)
-            size = jnp.sqrt(nu / (1.0 - B2**steps) + 1e-10) + 1e-8
-            moved = -rate * multiplier * (mu / (1.0 - B1**steps)) / size
+            b1, b2 = jnp.float32(B1), jnp.float32(B2)  # what rounding they have cancels below
+            mu = b1 * state.mu + (1.0 - b1) * gradient
+            nu = b2 * state.nu + (1.0 - b2) * jnp.square(gradient)
+            size = jnp.sqrt(nu / (1.0 - b2**steps) + 1e-10) + 1e-8
+            moved = -rate * multiplier * (mu / (1.0 - b1**steps)) / size
             return columns.scatter(moved, params), CeloAdamState(steps, schedule, mu, nu)
 
         return optax.GradientTransformationExtraArgs(init, update)

@@ -172,7 +172,7 @@ def test_no_file_names_a_place_of_one_machine_or_an_index():
     index = "|".join((r"pypi[.]org", "python" + "hosted", "index" + "-url"))
     found = []
     for path in tracked():
-        if path.suffix in {".safetensors", ".png", ".parquet"}:
+        if path.suffix in {".safetensors", ".png", ".parquet", ".npz"}:
             continue
         text = path.read_text(encoding="utf-8")
         for match in re.finditer(rf"(?<![\w.*])(?:{home})[\w.-]+|(?:{index})", text):
