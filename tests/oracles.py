@@ -11,7 +11,7 @@ def agrees(task, params, batch, formula, rtol=1e-4):
 
     params: a pytree of float32 arrays; `formula` gets them as float64.
     """
-    loss, grads = jax.value_and_grad(task.loss)(params, jax.random.key(0), batch)
+    loss, grads = jax.jit(jax.value_and_grad(task.loss))(params, jax.random.key(0), batch)
     flat, unflatten = ravel_pytree(params)
     flat = np.float64(flat)
 
@@ -35,9 +35,15 @@ def agrees(task, params, batch, formula, rtol=1e-4):
 def drawn(family, seed=0):
     """The cfg of a task, the task and its starting parameters."""
     cfg_key, init_key = jax.random.split(jax.random.key(seed))
-    cfg = family.sample(cfg_key)
-    task = family.task(cfg, family.load())
-    return cfg, task, task.init(init_key)
+    data = family.load()
+
+    @jax.jit
+    def start():
+        cfg = family.sample(cfg_key)
+        return cfg, family.task(cfg, data).init(init_key)
+
+    cfg, params = start()
+    return cfg, family.task(cfg, data), params
 
 
 def distorted(task, grads, seed=0):

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +23,13 @@ def stored():
     }
 
 
-def seen(variation, split, key, size=4000):
-    batch = jax.jit(lambda v, k: minibatch(k, size, stored(), split, v, CLASSES))(variation, key)
+@functools.partial(jax.jit, static_argnums=0)
+def large_batch(split, variation, key):
+    return minibatch(key, 4000, stored(), split, variation, CLASSES)
+
+
+def seen(variation, split, key):
+    batch = large_batch(split, variation, key)
     return np.asarray(batch["features"])[:, 0].astype(int), np.asarray(batch["label"])
 
 
