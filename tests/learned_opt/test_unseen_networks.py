@@ -90,8 +90,16 @@ def convolution():
     return params, loss
 
 
-@pytest.mark.parametrize("name", learned_opt.packaged())
-@pytest.mark.parametrize("network", [transformer, autoencoder, convolution])
+def pairs(networks):
+    """All networks with one rule, the first of them with all; the other pairs are slow."""
+    return [
+        pytest.param(network, name, marks=[pytest.mark.slow] * (i > 0 and j > 0))
+        for i, network in enumerate(networks)
+        for j, name in enumerate(learned_opt.packaged())
+    ]
+
+
+@pytest.mark.parametrize(("network", "name"), pairs([transformer, autoencoder, convolution]))
 def test_plain_loops_learn_and_trace_once(name, network):
     params, loss_fn = network()
     tx = learned_opt.load(name, num_steps=STEPS)
@@ -113,7 +121,13 @@ def test_plain_loops_learn_and_trace_once(name, network):
     assert max(losses) < 3.0 * losses[0]
 
 
-@pytest.mark.parametrize("name", learned_opt.packaged())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (i > 0))
+        for i, name in enumerate(learned_opt.packaged())
+    ],
+)
 def test_nnx_loop_learns_and_traces_once(name):
     class Network(nnx.Module):
         def __init__(self, rngs):
