@@ -27,8 +27,8 @@ DYNAMIC = [augmentation for augmentation in EVERY if not augmentation.per_family
 
 
 def run(task, key):
-    """Four steps of gradient descent: losses, gradients as an optimizer sees them, the end."""
-    init_key, *keys = jax.random.split(key, 5)
+    """Two steps of gradient descent: losses, gradients as an optimizer sees them, the end."""
+    init_key, *keys = jax.random.split(key, 3)
     params = task.init(init_key)
     state, found = task.gradient.init(params), []
     for step_key in keys:
