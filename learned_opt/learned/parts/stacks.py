@@ -70,4 +70,6 @@ def over_tensors(one: Callable[..., Any], *stacks: Any) -> Any:
     One tensor after the other: all at once, XLA would work out much of `one` again for every slice
     of a stack, and its intermediate arrays would not fit in the caches.
     """
-    return jax.lax.map(lambda arguments: one(*arguments), stacks)
+    if jax.tree.leaves(stacks)[0].shape[0] > 1:
+        return jax.lax.map(lambda arguments: one(*arguments), stacks)
+    return jax.tree.map(lambda x: x[None], one(*jax.tree.map(lambda x: x[0], stacks)))
