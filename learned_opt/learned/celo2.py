@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.hand.paths import check_pattern, path_of
-from learned_opt.hand.schedules import schedule
+from learned_opt.hand.schedules import SCHEDULES, schedule
 from learned_opt.learned.parts.checks import (
     check_above_zero,
     check_at_least_one,
@@ -32,6 +32,7 @@ from learned_opt.learned.parts.memory import Decays, Memory
 from learned_opt.learned.parts.moment_features import FACTORED_DECAYS, MOMENTUM_DECAYS
 from learned_opt.learned.parts.perceptron import init_perceptron
 from learned_opt.learned.parts.tensorwise import tensorwise
+from learned_opt.naming import check_name
 
 SQUARE_DECAYS = (0.95,)
 ADAM_B1, ADAM_B2 = 0.9, 0.95
@@ -72,7 +73,7 @@ class Celo2:
         check_at_least_one(self, "hidden")
         check_above_zero(self, "adam_multiple", "learning_rate")
         check_not_negative(self, "weight_decay")
-        schedule(self.schedule, 1)
+        check_name("schedule", self.schedule, SCHEDULES)
         if self.adam_paths is not None:
             check_pattern("adam_paths", self.adam_paths)
 
