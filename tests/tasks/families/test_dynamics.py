@@ -95,11 +95,11 @@ def test_varied_batches_vmap_like_single_ones():
     variations = jax.vmap(lambda key: draw(key, (0.1, 10), (0, 1), (0.1, 1)))(
         jax.random.split(jax.random.key(0), 4)
     )
-    key = jax.random.key(5)
-    batches = jax.vmap(lambda v: minibatch(key, 16, stored(), "train", v, CLASSES))(variations)
+    draw_one = lambda v: minibatch(jax.random.key(5), 16, stored(), "train", v, CLASSES)
+    batches, draw_one = jax.jit(jax.vmap(draw_one))(variations), jax.jit(draw_one)
     for task in range(4):
         one = jax.tree.map(lambda x, task=task: x[task], variations)
-        single = minibatch(key, 16, stored(), "train", one, CLASSES)
+        single = draw_one(one)
         jax.tree.map(
             lambda a, b, task=task: np.testing.assert_array_equal(a[task], b), batches, single
         )

@@ -56,8 +56,8 @@ def test_log_determinant_is_that_of_the_jacobian(transform, dim):
         return out[0], log_det[0]
 
     points = jax.random.normal(jax.random.key(5), (8, dim))
-    jacobians = np.asarray(jax.jit(jax.vmap(jax.jacobian(lambda x: point(x)[0])))(points))
-    found = jax.vmap(lambda x: point(x)[1])(points)
+    both = jax.jit(jax.vmap(lambda x: (jax.jacobian(lambda x: point(x)[0])(x), point(x)[1])))
+    jacobians, found = map(np.asarray, both(points))
     np.testing.assert_allclose(np.linalg.slogdet(jacobians)[1], found, rtol=1e-4, atol=1e-4)
     assert np.all(np.triu(jacobians, 1) == 0) and np.ptp(found) > 0.1
 
@@ -72,10 +72,11 @@ def test_log_density_of_a_stack_is_the_change_of_variables(transform):
         return x
 
     points = jax.random.normal(jax.random.key(5), (6, dim))
-    out = np.asarray(jax.vmap(flow)(points), np.float64)
-    log_det = np.linalg.slogdet(np.asarray(jax.vmap(jax.jacobian(flow))(points)))[1]
+    both = jax.jit(jax.vmap(lambda x: (flow(x), jax.jacobian(flow)(x))))
+    out, jacobians = (np.asarray(found, np.float64) for found in both(points))
+    log_det = np.linalg.slogdet(jacobians)[1]
     expected = log_det - 0.5 * (out**2).sum(1) - 0.5 * dim * math.log(2 * math.pi)
-    found = log_density(params, points, transform, "relu")
+    found = jax.jit(lambda x: log_density(params, x, transform, "relu"))(points)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -95,11 +96,12 @@ def test_loss_of_the_identity_and_of_the_best_density_of_one_image(kind):
     """Weights 0 leave x as it is; a scale of the noise around the image costs its entropy."""
     family = kind(bijectors=1, widths=(), image_size=4)
     task = family.task(family.sample(jax.random.key(0)), jax.tree.map(jnp.asarray, family.load()))
-    params = jax.tree.map(jnp.zeros_like, task.init(jax.random.key(1)))
+    shapes = jax.eval_shape(task.init, jax.random.key(1))
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     batch = task.whole("train")
     x = np.asarray(batch["image"], np.float64).reshape(-1, 4, 2, 4, 2).mean((2, 4)) / 16
     expected = 0.5 * math.log(2 * math.pi) + 0.5 * (x**2).mean() + 0.5 * NOISE**2
-    found = task.loss(params, jax.random.key(2), batch)
+    found = jax.jit(task.loss)(params, jax.random.key(2), batch)
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     if kind is MAF:
         same = {"image": jnp.repeat(batch["image"][:1], 200, 0)}
@@ -107,7 +109,7 @@ def test_loss_of_the_identity_and_of_the_best_density_of_one_image(kind):
         bias = jnp.concatenate([jnp.asarray(x[0].ravel(), jnp.float32), jnp.full(16, raw)])
         params["bijector0"]["layer0"]["bias"] = bias
         entropy = 0.5 * math.log(2 * math.pi * math.e * NOISE**2)
-        found = task.loss(params, jax.random.key(2), same)
+        found = jax.jit(task.loss)(params, jax.random.key(2), same)
         np.testing.assert_allclose(found, entropy, atol=0.05)
         np.testing.assert_allclose(LOWER_BOUND, entropy - 1)
 

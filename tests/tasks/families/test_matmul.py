@@ -53,7 +53,7 @@ def test_strassen_and_the_schoolbook_are_algorithms():
         lambda rows: jnp.array(rows, jnp.float32), STRASSEN, is_leaf=lambda x: isinstance(x, list)
     )
     assert residual(2)(jax.tree.map(np.float64, strassen)) < 1e-20
-    loss, grads = jax.value_and_grad(task.loss)(strassen, jax.random.key(0), ())
+    loss, grads = jax.jit(jax.value_and_grad(task.loss))(strassen, jax.random.key(0), ())
     assert 0 <= loss < 1e-8
     assert max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(grads)) < 1e-3
     one = jnp.eye(3)  # a_ij b_jk for all i, j, k
@@ -62,7 +62,8 @@ def test_strassen_and_the_schoolbook_are_algorithms():
         "right": jnp.einsum("bj,ck->bcjk", one, one)[:, :, None] * jnp.ones((3, 1, 1)),
     }
     school = jax.tree.map(lambda forms: forms.reshape(9, 27), school)
-    assert MatMulAlgorithm(3, 27).task((), ()).loss(school, jax.random.key(0), ()) < 1e-8
+    loss = jax.jit(MatMulAlgorithm(3, 27).task((), ()).loss)
+    assert loss(school, jax.random.key(0), ()) < 1e-8
 
 
 def test_starts_have_unit_columns_and_singular_products_are_finite():
@@ -70,7 +71,7 @@ def test_starts_have_unit_columns_and_singular_products_are_finite():
     assert params["left"].shape == params["right"].shape == (9, 19)
     np.testing.assert_allclose(jnp.linalg.norm(params["left"], axis=0), 1, rtol=1e-5)
     same = jax.tree.map(lambda forms: jnp.tile(forms[:, :1], (1, 19)), params)
-    loss, grads = jax.value_and_grad(task.loss)(same, jax.random.key(0), ())
+    loss, grads = jax.jit(jax.value_and_grad(task.loss))(same, jax.random.key(0), ())
     assert all(np.all(np.isfinite(leaf)) for leaf in (loss, *jax.tree.leaves(grads)))
 
 
