@@ -1,5 +1,6 @@
 """What there is to choose from: rows with a name and a line about it."""
 
+import sys
 from typing import Any
 
 Rows = list[dict[str, Any]]
@@ -13,7 +14,10 @@ def optimizers() -> Rows:
     """Learned rules and hand-designed ones, these with all that steers them."""
     from learned_opt.registry import HAND_DESIGNED, LEARNED
 
-    rows = [{"name": n, "about": _first_line(of), "learned": True} for n, of in LEARNED.items()]
+    rows = [
+        {"name": n, "about": _first_line(sys.modules[of.__module__]), "learned": True}
+        for n, of in LEARNED.items()
+    ]
     for name, rule in HAND_DESIGNED.items():
         wants = [extra for extra in rule.needs if extra != "params"]
         about = f"{rule.formula}{'; update needs ' if wants else ''}{', '.join(wants)}"
