@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -21,7 +22,10 @@ class LossBuffer(NamedTuple):
     @staticmethod
     def start(num_steps: Horizon) -> "LossBuffer":
         """num_steps: the longest timescale."""
-        scales = jnp.logspace(1.0, jnp.log10(jnp.asarray(num_steps, jnp.float32)), SCALES)
+        # Where the loss stands still the features hang on the last bit of a decay, which XLA rounds
+        # otherwise for a length that it knows when it compiles.
+        longest = jax.lax.optimization_barrier(jnp.asarray(num_steps, jnp.float32))
+        scales = jnp.logspace(1.0, jnp.log10(longest), SCALES)
         decays = jnp.exp(-1.0 / scales)
         return LossBuffer(decays, jnp.zeros(SCALES), jnp.full(SCALES, 999999999999.0))
 

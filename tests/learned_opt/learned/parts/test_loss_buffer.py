@@ -1,5 +1,6 @@
 """The loss buffer in closed form, and against losses that would spoil it."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,6 +19,15 @@ def test_timescales_go_from_ten_steps_to_the_whole_run():
     scales = -1.0 / np.log(LossBuffer.start(1000).decays)
     np.testing.assert_allclose(scales[[0, -1]], [10.0, 1000.0], rtol=1e-3)
     np.testing.assert_allclose(scales[1:] / scales[:-1], 100 ** (1 / 9), rtol=1e-3)
+
+
+def test_decays_are_the_same_bits_however_the_length_is_known():
+    """Features of a loss that stands still hang on them."""
+    plain = LossBuffer.start(1000).decays
+    constant = jax.jit(lambda: LossBuffer.start(1000).decays)()
+    traced = jax.jit(jax.vmap(lambda n: LossBuffer.start(n).decays))(jnp.array([1000, 60]))
+    np.testing.assert_array_equal(constant, plain)
+    np.testing.assert_array_equal(traced[0], plain)
 
 
 def test_features_of_two_steps_are_zero_and_those_of_a_falling_loss_minus_one():
