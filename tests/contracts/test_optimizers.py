@@ -300,9 +300,10 @@ def test_wrapped_by_optax_it_does_the_same(name):
             np.testing.assert_allclose(got[leaf], want[leaf], rtol=2e-4, atol=1e-6)
 
 
-def test_a_fresh_state_shares_no_buffer_and_can_be_donated(name):
+def test_a_fresh_state_is_of_strong_types_and_shares_no_buffer(name):
     params = {"w": jnp.ones((2, 2)), "b": jnp.float32(0.0)}
     state = instance(name).opt(theta_of(name), 10).init(params)
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))  # it would compile twice
     buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state) if leaf.size]
     own = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(params)]
     assert len(set(buffers + own)) == len(buffers + own)

@@ -10,6 +10,7 @@ from learned_opt.base import Horizon
 
 SCALES = 10
 LARGEST_LOSS = 1e9
+NOT_YET = 999999999999.0  # for a lowest mean, before there is one
 
 
 class LossBuffer(NamedTuple):
@@ -27,7 +28,7 @@ class LossBuffer(NamedTuple):
         longest = jax.lax.optimization_barrier(jnp.asarray(num_steps, jnp.float32))
         scales = jnp.logspace(1.0, jnp.log10(longest), SCALES)
         decays = jnp.exp(-1.0 / scales)
-        return LossBuffer(decays, jnp.zeros(SCALES), jnp.full(SCALES, 999999999999.0))
+        return LossBuffer(decays, jnp.zeros(SCALES), jnp.full(SCALES, NOT_YET, jnp.float32))
 
     def step(self, loss: Float[Array, ""], before: Int[Array, ""]) -> "LossBuffer":
         """With the loss of one more step in it; before: losses that it holds.

@@ -48,5 +48,5 @@ def init_scheduler(key: PRNGKeyArray, hidden: int, controls: int = 0) -> dict[st
     So a rule beside it can be trained first, as if there were no schedule.
     """
     weights = init_controller(key, INPUTS, hidden, controls)
-    silent = {"w": jnp.zeros((hidden, 1)), "b": jnp.full(1, -math.log(MULTIPLIER))}
+    silent = {"w": jnp.zeros((hidden, 1)), "b": jnp.full(1, -math.log(MULTIPLIER), jnp.float32)}
     return weights | {"step_size": silent}
