@@ -1,0 +1,1 @@
+"""Training a controller of hyperparameters by PPO: environments, reward, update and learner."""
