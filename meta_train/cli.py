@@ -12,6 +12,7 @@ from typing import Any
 
 from meta_train import evaluation_commands, robustness_command
 from meta_train.arguments import positive, step, usage
+from meta_train.controller import schedule_command
 from meta_train.interruption import Interrupted
 from meta_train.published import command as published
 from meta_train.starting import UsageError, find_config, load_config, start_jax
@@ -213,6 +214,7 @@ def make_parser() -> argparse.ArgumentParser:
     evaluation_commands.add_to(add)
     robustness_command.add_to(add)
     published.add_to(add, commands)
+    schedule_command.add_to(add, commands)
     command = add("export", export, "write the weights of a run as one file")
     command.add_argument("run", metavar="RUN", help="run folder")
     command.add_argument("file", metavar="FILE", help="file to write, .safetensors")

@@ -1,0 +1,95 @@
+"""The commands of recorded hyperparameters: schedule show, schedule export."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from meta_train.arguments import names, positive, usage
+from meta_train.starting import UsageError, start_jax
+
+POINTS = 1000  # rows of an export, about
+
+
+def show(args: argparse.Namespace) -> int:
+    from learned_opt.controller.recording import read
+    from meta_train.controller import schedule_page as pages
+    from meta_train.figures import MissingExtra
+
+    with usage():
+        recording = read(args.file)
+    print(pages.text(recording))
+    path = Path(args.out) if args.out else Path(args.file).with_suffix(".html")
+    try:
+        print(f"\npicture: {pages.write_html(recording, path)}")
+    except MissingExtra as error:
+        print(f"\nno picture: {error}")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    start_jax()
+    import numpy as np
+
+    from learned_opt.controller.recording import read
+    from learned_opt.controller.schedule import planned
+
+    with usage():
+        recording = read(args.file)
+        fixed = _numbers(args.overrides)
+        found = planned(
+            recording, args.steps, args.optimizer, args.mode, args.form, args.names, **fixed
+        )
+    every = args.every or max(1, args.steps // POINTS)
+    counts = np.arange(0, args.steps, every, dtype=np.int32)
+    rows = {name: [float(f"{x:.6g}") for x in at(counts)] for name, at in found.items()}
+    about = {"optimizer": args.optimizer or recording.inner, "num_steps": args.steps}
+    text = json.dumps(about | {"updates": counts.tolist(), "values": rows})
+    if args.out is None:
+        print(text)
+        return 0
+    Path(args.out).write_text(text + "\n", encoding="utf-8")
+    print(f"{args.out}: {', '.join(rows)} at {len(counts)} points of {args.steps} updates")
+    return 0
+
+
+def _numbers(overrides: Sequence[str]) -> dict[str, float]:
+    """Hyperparameters given as key=value."""
+    found = {}
+    for text in overrides:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise UsageError(f"{text}: must be key=number, as learning_rate=3e-4") from None
+    return found
+
+
+def add_to(add: Any, commands: Any) -> None:
+    """Adds the commands; `add(name, handler, help, within)` makes one."""
+    within = commands.add_parser("schedule", help="recorded hyperparameters")
+    within = within.add_subparsers(metavar="VERB", required=True)
+
+    command = add("show", show, "print a recording and draw its trajectories", within=within)
+    command.add_argument("file", metavar="FILE", help="recording, .json")
+    command.add_argument("--out", metavar="PAGE", help="default: FILE with .html")
+
+    command = add("export", export, "write a recording as values of another run", within=within)
+    command.add_argument("file", metavar="FILE", help="recording, .json")
+    command.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="hyperparameters, as learning_rate=3e-4"
+    )
+    command.add_argument("--steps", type=positive, required=True, metavar="N", help="of the run")
+    command.add_argument("--optimizer", metavar="NAME", help="default: the recorded one")
+    command.add_argument(
+        "--mode", metavar="MODE", help="absolute (the recorded one's default), peak or relative"
+    )
+    command.add_argument(
+        "--form", default="linear", metavar="FORM", help="linear (default) or constant"
+    )
+    command.add_argument("--names", type=names, metavar="A,B", help="what follows the recording")
+    command.add_argument(
+        "--every", type=positive, metavar="N", help="updates between values (default: ~1000 values)"
+    )
+    command.add_argument("--out", metavar="FILE", help="default: the terminal")
