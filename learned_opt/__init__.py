@@ -8,6 +8,7 @@ from learned_opt.base import (
     LearnedOptimizer as LearnedOptimizer,
     eval_params as eval_params,
 )
+from learned_opt.controller.facade import controller as controller
 from learned_opt.controller.schedule import replay as replay, schedules as schedules
 from learned_opt.hand.spec import HandDesigned as HandDesigned
 from learned_opt.io import card as card, read as read, write as write

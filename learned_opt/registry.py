@@ -9,6 +9,7 @@ from typing import Any
 import optax
 
 from learned_opt.base import DEFAULT_NUM_STEPS
+from learned_opt.controller.lhopt import LHOPT
 from learned_opt.hand.groups import grouped
 from learned_opt.hand.paths import check_pattern
 from learned_opt.hand.steering import inner_numbers, with_inner
@@ -36,6 +37,7 @@ LEARNED: dict[str, type] = {
     "coordinatewise_lstm": CoordinatewiseLSTM,
     "feed_forward": FeedForward,
     "hierarchical_rnn": HierarchicalRNN,
+    "lhopt": LHOPT,
     "mlp": MLP,
     "rnnprop": RNNprop,
     "small_fc": SmallFC,

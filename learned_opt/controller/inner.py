@@ -36,11 +36,13 @@ class Inner(Protocol):
 
 @dataclass(frozen=True)
 class Ciao:
-    """CIAO, what controllers are trained on."""
+    """CIAO, what controllers are trained on; `fixed`: values other than its defaults."""
+
+    fixed: tuple[tuple[str, float], ...] = ()
 
     @property
     def eps(self) -> float:
-        return DEFAULTS["eps"]
+        return (DEFAULTS | dict(self.fixed))["eps"]
 
     def init(self, params: Params) -> Any:
         return ciao_init(params)
@@ -54,4 +56,4 @@ class Ciao:
         extra: Mapping[str, Any],
     ) -> tuple[Params, Any, Quantities]:
         del extra
-        return ciao_step(gradients, state, params, hyper)
+        return ciao_step(gradients, state, params, {**dict(self.fixed), **hyper})

@@ -30,6 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "hierarchical_rnn/nominal": {},
     "hierarchical_rnn/paper": {},
     "hierarchical_rnn/paper_attention": {},
+    "lhopt": {"dense": 4, "lstm": 3, "trunk": 4},
     "mlp": {"hidden": 9},
     "rnnprop": {"dense": 2, "layers": (3, 2)},
     "small_fc": {"hidden": 2},

@@ -1,0 +1,169 @@
+"""A controller around a training loop of the user's own."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from learned_opt.base import Params
+from learned_opt.controller.actions import Values, start_values
+from learned_opt.controller.driven import HandDriven, LearnedDriven, controlled
+from learned_opt.controller.inner import Ciao, Inner
+from learned_opt.controller.lhopt import LHOPT
+from learned_opt.controller.network import Recurrent
+from learned_opt.controller.session import Control, Session, begin, inner_step
+from learned_opt.hand.ciao import DEFAULTS
+from learned_opt.io import read
+from learned_opt.locate import locate
+from learned_opt.registry import HAND_DESIGNED, check_num_steps, inject
+
+DEFAULT_CONTROLLER = "lhopt"
+
+
+class ControllerState(NamedTuple):
+    session: Session
+    recurrent: Recurrent
+
+    @property
+    def hyperparameters(self) -> Values:
+        """Those in force, by the names of the controller's table."""
+        return self.session.values
+
+
+class Controller(NamedTuple):
+    """Pure functions, as optax has them, and how often to pause.
+
+    init: params -> state. update: (grads, state, params, **extra) -> (updates, state), one step of
+    the optimizer that is driven. step: (params, state, train_loss, eval_loss) -> (params, state),
+    the pause before steps 0, every, 2 * every, ...; train_loss is the mean since the last pause, or
+    of the start. every: updates between pauses.
+    """
+
+    init: Callable[[Params], ControllerState]
+    update: Callable[..., tuple[Params, ControllerState]]
+    step: Callable[..., tuple[Params, ControllerState]]
+    every: int
+
+
+def controller(
+    name_or_path: str | Path = DEFAULT_CONTROLLER,
+    num_steps: int | None = None,
+    optimizer: str | Path = "ciao",
+    pauses: int | None = None,
+    **hyperparameters: Any,
+) -> Controller:
+    """A controller of an optimizer's hyperparameters, for a training loop of `num_steps` updates.
+
+        control = learned_opt.controller("lhopt", num_steps=N)
+        state = control.init(params)
+        for i in range(N):
+            if i % control.every == 0:
+                params, state = control.step(params, state, train_loss, eval_loss)
+            updates, state = control.update(grads(params), state, params)
+            params = optax.apply_updates(params, updates)
+
+    name_or_path: packaged weights, a weight file or a run folder of a controller. optimizer:
+    `ciao`, another hand-designed optimizer, of which the controller steers what it knows
+    (learning_rate, weight_decay, eps, b1, b2), or weights of a learned rule, whose updates it
+    scales. pauses: at most so many (None: as the weights say). hyperparameters: to begin with, in
+    the optimizer's own spelling. Raises WeightsError and ValueError.
+
+    A pause can put the run back to an earlier place: go on with the parameters that `step` returns.
+    Past `num_steps` pauses change nothing. An `eval_loss` that is NaN, infinite or enormous is a
+    run that diverged: it goes back to where the last pause left it. `update` passes `value=` and
+    other arguments on to the optimizer.
+    """
+    if num_steps is None:
+        raise ValueError(
+            "num_steps: a controller must be told how many updates the run will make, since it "
+            "follows the fraction of the run that is left: controller(..., num_steps=N)"
+        )
+    horizon = check_num_steps(num_steps)
+    rule, theta, _ = read(locate(name_or_path))
+    if not isinstance(rule, LHOPT):
+        raise ValueError(
+            f"{name_or_path}: {type(rule).__name__} is an update rule, not a controller; use it by "
+            f"learned_opt.load({str(name_or_path)!r}), or as controller(..., optimizer="
+            f"{str(name_or_path)!r})"
+        )
+    most = check_num_steps(rule.pauses if pauses is None else pauses)
+    inner, values = _inner(rule.control, optimizer, horizon, hyperparameters)
+    own = rule.control
+    control = Control(own.actions, own.registers, own.end_weights, inner)
+
+    def init(params: Params) -> ControllerState:
+        session = begin(control, params, values, min(most, horizon))
+        return ControllerState(session, rule.policy.initial_state())
+
+    def update(
+        updates: Params, state: ControllerState, params: Params, **extra: Any
+    ) -> tuple[Params, ControllerState]:
+        moved, session = inner_step(control, state.session, updates, params, **extra)
+        return moved, state._replace(session=session)
+
+    def step(
+        params: Params,
+        state: ControllerState,
+        train_loss: float | Array,
+        eval_loss: float | Array,
+    ) -> tuple[Params, ControllerState]:
+        def pause(params: Params, state: ControllerState) -> tuple[Params, ControllerState]:
+            params, session, recurrent = rule.pause(
+                theta, *state, params, train_loss, eval_loss, control
+            )
+            return params, ControllerState(session, recurrent)
+
+        over = state.session.pause >= state.session.pauses
+        return jax.lax.cond(over, lambda p, s: (p, s), pause, params, state)
+
+    return Controller(init, jax.jit(update), jax.jit(step), max(1, horizon // most))
+
+
+def _inner(
+    control: Control, optimizer: str | Path, horizon: int, hyperparameters: Mapping[str, Any]
+) -> tuple[Inner, Values]:
+    """The optimizer that is driven, and the values that are controlled, to begin with."""
+    given = dict(hyperparameters)
+    if optimizer == "ciao":
+        HAND_DESIGNED["ciao"].check(given)
+        values = start_values(control.table)
+        fixed = {name: value for name, value in given.items() if name not in values}
+        for name in fixed:
+            if name not in DEFAULTS:
+                raise ValueError(
+                    f"ciao.{name}: cannot be set under a controller, which was trained on its "
+                    f"default (allowed: {', '.join(DEFAULTS)})"
+                )
+        values |= {n: jnp.float32(given[n]) for n in values if n in given}
+        return Ciao(tuple(fixed.items())), values
+    if optimizer in HAND_DESIGNED:
+        name = str(optimizer)
+        entry = HAND_DESIGNED[name]
+        tx = inject(name, horizon, **given)
+        steered = jax.eval_shape(tx.init, {"w": jnp.zeros((2, 2))}).hyperparams
+        owned = {"learning_rate": entry.learning_rate} | entry.defaults | given
+        owned = {n: owned[n] for n in steered if isinstance(owned.get(n), int | float)}
+        eps = owned.get("eps", DEFAULTS["eps"])
+        return HandDriven(tx, eps), _some(name, control, controlled(control.table, owned))
+    rule, theta, _ = read(locate(optimizer, other_names=HAND_DESIGNED))
+    if isinstance(rule, LHOPT):
+        raise ValueError(f"optimizer: {optimizer} is a controller itself")
+    rate = given.pop("learning_rate", None)
+    if given:
+        raise ValueError(
+            f"{optimizer}.{next(iter(given))}: unknown hyperparameter; a learned rule has one "
+            "that can be set: learning_rate"
+        )
+    tx = rule.opt(theta, horizon, learning_rate=rate)
+    start = start_values(control.table)["learning_rate"]
+    return LearnedDriven(tx, float(start)), {"learning_rate": start}
+
+
+def _some(name: str, control: Control, values: Values) -> Values:
+    if not values:
+        names = ", ".join(action.name for action in control.table)
+        raise ValueError(f"optimizer: {name} has none of what the controller steers ({names})")
+    return values
