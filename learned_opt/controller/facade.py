@@ -1,6 +1,7 @@
 """A controller around a training loop of the user's own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,14 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from learned_opt.base import Params
+from learned_opt.base import Params, Theta
 from learned_opt.controller.actions import Values, start_values
-from learned_opt.controller.driven import HandDriven, LearnedDriven, controlled
+from learned_opt.controller.driven import COMPLEMENTS, HandDriven, LearnedDriven, controlled
 from learned_opt.controller.inner import Ciao, Inner
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.controller.network import Recurrent
 from learned_opt.controller.session import Control, Session, begin, inner_step
 from learned_opt.hand.ciao import DEFAULTS
+from learned_opt.hand.optax_adam import DEBIAS
 from learned_opt.io import read
 from learned_opt.locate import locate
 from learned_opt.registry import HAND_DESIGNED, check_num_steps, inject
@@ -67,9 +69,10 @@ def controller(
 
     name_or_path: packaged weights, a weight file or a run folder of a controller. optimizer:
     `ciao`, another hand-designed optimizer, of which the controller steers what it knows
-    (learning_rate, weight_decay, eps, b1, b2), or weights of a learned rule, whose updates it
-    scales. pauses: at most so many (None: as the weights say). hyperparameters: to begin with, in
-    the optimizer's own spelling. Raises WeightsError and ValueError.
+    (learning_rate, weight_decay, eps; b1 and b2 of rules that have debias="running", which is
+    then chosen), or weights of a learned rule, whose updates it scales. pauses: at most so many
+    (None: as the weights say). hyperparameters: to begin with, in the optimizer's own spelling.
+    Raises WeightsError and ValueError.
 
     A pause can put the run back to an earlier place: go on with the parameters that `step` returns.
     Past `num_steps` pauses change nothing. An `eval_loss` that is NaN, infinite or enormous is a
@@ -91,11 +94,17 @@ def controller(
         )
     most = check_num_steps(rule.pauses if pauses is None else pauses)
     inner, values = _inner(rule.control, optimizer, horizon, hyperparameters)
-    own = rule.control
-    control = Control(own.actions, own.registers, own.end_weights, inner)
+    control = replace(rule.control, inner=inner)
+    return _around(rule, theta, control, values, horizon, most)
+
+
+def _around(
+    rule: LHOPT, theta: Theta, control: Control, values: Values, horizon: int, pauses: int
+) -> Controller:
+    """The functions of `Controller`; pauses: at most."""
 
     def init(params: Params) -> ControllerState:
-        session = begin(control, params, values, min(most, horizon))
+        session = begin(control, params, values, min(pauses, horizon))
         return ControllerState(session, rule.policy.initial_state())
 
     def update(
@@ -119,7 +128,7 @@ def controller(
         over = state.session.pause >= state.session.pauses
         return jax.lax.cond(over, lambda p, s: (p, s), pause, params, state)
 
-    return Controller(init, jax.jit(update), jax.jit(step), max(1, horizon // most))
+    return Controller(init, jax.jit(update), jax.jit(step), max(1, horizon // pauses))
 
 
 def _inner(
@@ -142,12 +151,22 @@ def _inner(
     if optimizer in HAND_DESIGNED:
         name = str(optimizer)
         entry = HAND_DESIGNED[name]
+        debiased = entry.defaults.get("debias") in DEBIAS and given.get("debias") != "count"
+        given |= {"debias": "running"} if debiased else {}
         tx = inject(name, horizon, **given)
         steered = jax.eval_shape(tx.init, {"w": jnp.zeros((2, 2))}).hyperparams
         owned = {"learning_rate": entry.learning_rate} | entry.defaults | given
-        owned = {n: owned[n] for n in steered if isinstance(owned.get(n), int | float)}
+        kept = () if debiased else COMPLEMENTS.values()  # 1 - b^t is wrong once b changes
+        numbers = [n for n in steered if isinstance(owned.get(n), int | float) and n not in kept]
+        owned = {n: owned[n] for n in numbers}
         eps = owned.get("eps", DEFAULTS["eps"])
-        return HandDriven(tx, eps), _some(name, control, controlled(control.table, owned))
+        values = controlled(control.table, owned)
+        if "learning_rate" not in values:
+            raise ValueError(
+                f"{name}.learning_rate: {given.get('learning_rate')!r} "
+                "cannot be steered; a controller starts from a number above 0"
+            )
+        return HandDriven(tx, eps), values
     rule, theta, _ = read(locate(optimizer, other_names=HAND_DESIGNED))
     if isinstance(rule, LHOPT):
         raise ValueError(f"optimizer: {optimizer} is a controller itself")
@@ -160,10 +179,3 @@ def _inner(
     tx = rule.opt(theta, horizon, learning_rate=rate)
     start = start_values(control.table)["learning_rate"]
     return LearnedDriven(tx, float(start)), {"learning_rate": start}
-
-
-def _some(name: str, control: Control, values: Values) -> Values:
-    if not values:
-        names = ", ".join(action.name for action in control.table)
-        raise ValueError(f"optimizer: {name} has none of what the controller steers ({names})")
-    return values

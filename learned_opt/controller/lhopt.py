@@ -5,13 +5,12 @@ chooses relative edits, or goes back to where the run has been. Between pauses C
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.columns import is_trained
@@ -30,17 +29,18 @@ class LHOPTState(NamedTuple):
     session: Session
     recurrent: Recurrent
     losses: Float[Array, ""]  # sum over the inner steps since the last pause
-    heard: Float[Array, ""]  # the last validation loss since then; NaN: none
+    heard: Float[Array, ""]  # the last validation loss since then
+    has_heard: Bool[Array, ""]  # whether there was one
 
 
 @dataclass(frozen=True)
 class LHOPT:
     """The controller's static choices.
 
-    actions: a name of actions.TABLES. registers: places to keep the run in, each as large as the
-    parameters and the state of CIAO. end_weights: of the histories that numbers are seen through.
-    pauses: in a run, at most; how many is no part of the weights. dense, lstm, trunk: units of the
-    policy. layer_norm: of its gates.
+    actions: the table of edits, `full` (as published) or `small`. registers: places to keep the
+    run in, each as large as the parameters and the state of CIAO. end_weights: of the histories
+    that numbers are seen through. pauses: in a run, at most; how many is no part of the weights.
+    dense, lstm, trunk: units of the policy. layer_norm: of its gates.
     """
 
     reads_eval_value: ClassVar[bool] = True
@@ -59,7 +59,7 @@ class LHOPT:
         check_at_least_one(self, "pauses", "dense", "lstm", "trunk")
         _ = self.control  # complains of what is not allowed
 
-    @cached_property
+    @property
     def control(self) -> Control:
         """What it sees and may do."""
         return Control(self.actions, self.registers, self.end_weights)
@@ -101,8 +101,14 @@ class LHOPT:
 
         def init(params: Params) -> LHOPTState:
             session = begin(self.control, params, values, pauses)
-            start = self.policy.initial_state(), jnp.zeros(()), jnp.full((), jnp.nan)
-            return LHOPTState(jnp.zeros((), jnp.int32), session, *start)
+            return LHOPTState(
+                count=jnp.zeros((), jnp.int32),
+                session=session,
+                recurrent=self.policy.initial_state(),
+                losses=jnp.zeros(()),
+                heard=jnp.zeros(()),
+                has_heard=jnp.zeros((), bool),
+            )
 
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
             if params is None:
@@ -153,12 +159,16 @@ class LHOPT:
         session = state.session
         steps = jnp.maximum(session.step, 1)
         train = jnp.where(session.step > 0, state.losses / steps, loss)
-        evaluated = jnp.where(jnp.isnan(state.heard), train, state.heard)
+        evaluated = jnp.where(state.has_heard, state.heard, train)
         _, session, recurrent = self.pause(
             theta, session, state.recurrent, params, train, evaluated
         )
-        nothing = jnp.zeros_like(state.losses), jnp.full_like(state.heard, jnp.nan)
-        return LHOPTState(state.count, session, recurrent, *nothing)
+        return state._replace(
+            session=session,
+            recurrent=recurrent,
+            losses=jnp.zeros_like(state.losses),
+            has_heard=jnp.zeros_like(state.has_heard),
+        )
 
     def _network(self, inputs: int, outputs: tuple[int, ...], last: float) -> Network:
         units = self.dense, self.lstm, self.trunk
@@ -169,7 +179,10 @@ def _hear(state: LHOPTState, eval_value: Any) -> LHOPTState:
     if eval_value is None:
         return state
     new = jnp.asarray(eval_value, jnp.float32)
-    return state._replace(heard=jnp.where(jnp.isnan(new), state.heard, new))
+    none = jnp.isnan(new)
+    return state._replace(
+        heard=jnp.where(none, state.heard, new), has_heard=state.has_heard | ~none
+    )
 
 
 def _difference(there: Array, param: Array) -> Array:

@@ -116,7 +116,7 @@ def begin(
         check_name(f"hyperparameters of the actions {control.actions!r}", name, known)
     values = {name: jnp.array(value, jnp.float32) for name, value in values.items()}
     inner = control.inner.init(params)
-    nan = lambda: jnp.full((), jnp.nan)
+    nan = lambda: jnp.full((), jnp.nan, jnp.float32)
 
     def snapshot() -> Snapshot:
         state = jax.tree.map(jnp.copy, inner)

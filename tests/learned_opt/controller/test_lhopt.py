@@ -179,6 +179,14 @@ def test_a_hand_designed_optimizer_is_driven_by_what_it_has(folder, name, given)
         np.testing.assert_allclose(told[-1][1]["one_minus_b1"], 0.2, rtol=1e-6)
 
 
+def test_rates_of_averages_are_left_alone_where_a_change_would_jump(folder):
+    path = folder / "noops.safetensors"
+    chosen: Any = (("adam", {"debias": "count"}), ("lion", {}))
+    for name, given in chosen:
+        control = learned_opt.controller(path, num_steps=STEPS, optimizer=name, **given)
+        assert not {"one_minus_b1", "one_minus_b2"} & set(control.init(START).hyperparameters)
+
+
 def test_the_step_size_of_a_learned_rule_is_driven(folder, tmp_path):
     rule = learned_opt.LEARNED["small_fc"](hidden=2)
     theta = jax.jit(rule.init)(jax.random.key(3))
@@ -207,10 +215,13 @@ def test_bad_input(folder, tmp_path, monkeypatch):
         learned_opt.controller(path, num_steps=10, optimizer=path)
     with pytest.raises(ValueError, match="adam.bb1: unknown hyperparameter; did you mean b1"):
         learned_opt.controller(path, num_steps=10, optimizer="adam", bb1=0.9)
+    with pytest.raises(ValueError, match="sgd.learning_rate: .* cannot be steered"):
+        rate = optax.constant_schedule(0.1)
+        learned_opt.controller(path, num_steps=10, optimizer="sgd", learning_rate=rate)
     with pytest.raises(ValueError, match="ciao.clip: cannot be set"):
         learned_opt.controller(path, num_steps=10, clip="none")
     with pytest.raises(ValueError, match="value: lhopt reads the training loss"):
-        RULE.opt(fresh(), 10).update(START, None, START)
+        RULE.opt(fresh(), 10).update(START, (), START)
     # Weights of another table: one that this release does not have, and one of other sizes.
     monkeypatch.setitem(TABLES, "mine", SMALL[:2])
     mine = LHOPT(actions="mine", dense=4, lstm=3, trunk=4)

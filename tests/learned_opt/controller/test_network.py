@@ -55,12 +55,12 @@ def test_two_steps_by_hand(layer_norm):
 
 
 def test_a_fresh_policy_is_nearly_uniform_and_single_runs_are_rows_of_batches():
-    net = Network(9, (4, 3))
-    weights = net.init(jax.random.key(0))
+    net = Network(9, (4, 3), dense=32, lstm=16, trunk=32)
+    weights = jax.jit(net.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (5, 9))
     state = jax.tree.map(lambda leaf: jnp.zeros((5, *leaf.shape)), net.initial_state())
-    _, outputs = net.step(weights, state, x)
-    one = net.step(weights, net.initial_state(), x[2])[1]
+    _, outputs = jax.jit(net.step)(weights, state, x)
+    one = jax.jit(net.step)(weights, net.initial_state(), x[2])[1]
     np.testing.assert_allclose(outputs[2], one, atol=1e-6)
     for logits in net.split(outputs):
         shares = jax.nn.softmax(logits)

@@ -95,7 +95,7 @@ def test_no_statistic_has_a_unit():
 def test_nothing_moves_and_nothing_is_measured():
     zeros = {"a": jnp.zeros((2, 2))}
     still = Quantities(zeros, zeros, zeros, zeros, {"a": jnp.ones(())}, jnp.array(False))
-    got = statistics(still, zeros, zeros, 1e-6)
+    got = jax.jit(statistics)(still, zeros, zeros, 1e-6)
     assert np.isfinite(got).all() and got[NAMES.index("log_momentum_over_gradient")] == 0.0
     assert np.isnan(Sums.start().mean()).all()
     np.testing.assert_array_equal(Sums.start().adding(got).adding(got).mean(), got)
