@@ -56,6 +56,19 @@ def tasks(args: argparse.Namespace, config: Any, source: str) -> int:
     return 0
 
 
+def controller(args: argparse.Namespace, config: Config, source: str) -> int:
+    from meta_train import benchmark_controller
+
+    rows = []
+    for row in benchmark_controller.controller(config, source):
+        rows.append(row)
+        if not args.json:
+            print(benchmark_controller.line(row), flush=True)
+    if args.json:
+        print(json.dumps({"buckets": rows[:-1], "iteration": rows[-1]}))
+    return 0
+
+
 def evaluate(args: argparse.Namespace, config: Any, source: str) -> int:
     del config, source
     from meta_train import benchmark_evaluate

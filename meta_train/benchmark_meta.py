@@ -13,7 +13,7 @@ import jax
 
 from learned_opt.registry import HAND_DESIGNED
 from meta_train.benchmark import medians, peak_memory
-from meta_train.build import build_learner, build_tasks
+from meta_train.build import build_gradient_learner, build_tasks
 from meta_train.config import Config
 from meta_train.learner import GradientLearner
 from tasks.cost import cost
@@ -45,7 +45,7 @@ def meta(config: Config, source: str = "config", seconds: float = SECONDS) -> di
     optimizer_share: of a meta-step, what is left out when SGD trains in the rule's place.
     host_percent: time of the host's own work on a meta-step, done while another one computes.
     """
-    learner = build_learner(config, source)
+    learner = build_gradient_learner(config, source)
     running = _Running(learner, config.seed)
     memory = peak_memory()  # before there is a second learner
     plain = _Running(_under_sgd(learner), config.seed)
@@ -104,7 +104,7 @@ def sweep(
     """
     yield from _over_devices(config, target, overrides)
     for vary, value, changed in variants(config):
-        learner = build_learner(changed, source)
+        learner = build_gradient_learner(changed, source)
         running = _Running(learner, changed.seed)
         taken, _ = medians({"rule": running}, SWEEP_SECONDS, LEAST_STEPS)
         yield _row(vary, value, learner.inner_steps / taken["rule"], running.first_step_seconds)

@@ -14,10 +14,12 @@ from learned_opt.monitoring.record import record
 from learned_opt.naming import check_name
 from meta_train.config import Config, families
 from meta_train.config_errors import ConfigError, Problem
+from meta_train.controller.blocks import is_ppo
+from meta_train.controller.build import build_ppo
 from meta_train.curriculum import Curriculum
 from meta_train.estimators.base import GradientEstimator
 from meta_train.evaluate import selection_score
-from meta_train.learner import GradientLearner
+from meta_train.learner import GradientLearner, MetaLearner
 from meta_train.objectives import Objective
 from meta_train.parallel import Parallel
 from meta_train.stages import stages
@@ -56,12 +58,25 @@ def build_tasks(config: Config, source: str = "config") -> TaskMix:
     return TaskMix(tuple(found), tuple(weights))
 
 
-def build_learner(config: Config, source: str = "config") -> GradientLearner:
+def build_learner(config: Config, source: str = "config") -> MetaLearner:
     """The learner of a run; starts JAX and reads the data of the families.
 
     source: names the config in messages. Raises ConfigError with every problem that only shows when
     the parts meet (window longer than a run, objective that does not suit a task), MissingData.
     """
+    if not is_ppo(config.estimator):
+        return build_gradient_learner(config, source)
+    mix = build_tasks(config, source)
+    try:
+        return build_ppo(config, mix, Parallel(config.parallel.backend, config.parallel.devices))
+    except ValueError as error:
+        raise ConfigError(source, [_problem(error)]) from None
+
+
+def build_gradient_learner(config: Config, source: str = "config") -> GradientLearner:
+    """As `build_learner`, for a config whose estimator gives gradients."""
+    if config.horizon is None or is_ppo(config.estimator):
+        raise ConfigError(source, [Problem(("estimator",), "must be of a kind that has gradients")])
     optimizer = config.optimizer.build()
     objective, horizons = config.objective.build(), config.horizon.build()
     expert = config.expert and config.expert.build()
@@ -119,7 +134,7 @@ def build_curriculum(config: Config, source: str = "config") -> Curriculum:
     parts = stages(config)
     begins = {0, *(phase.at for phase in config.phases)}
 
-    def build(number: int) -> GradientLearner:
+    def build(number: int) -> MetaLearner:
         start, of_stage = parts[number]
         return build_learner(of_stage, f"{source}, from meta-step {start}" if start else source)
 

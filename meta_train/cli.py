@@ -169,10 +169,11 @@ def bench(args: argparse.Namespace) -> int:
     """Compiles cold: without a compile cache, unless JAX_COMPILATION_CACHE_DIR asks for one."""
     if args.what != "meta" and (args.preset or args.sweep or args.seconds):
         raise UsageError("--preset, --sweep and --seconds belong to bench meta")
-    if args.what == "meta":
+    if args.what in ("meta", "controller"):
         if args.preset:
             args.overrides.insert(0, args.preset)
-        args.config = args.overrides.pop(0) if args.overrides else "quickstart"
+        default = "quickstart" if args.what == "meta" else "lhopt"
+        args.config = args.overrides.pop(0) if args.overrides else default
         config, source = load_config(args, cached=False)
     else:
         config, source = None, ""
@@ -256,14 +257,17 @@ def _add_more(add: Any, commands: Any) -> None:
     )
 
     command = add(
-        "bench", bench, "measure speed: of meta-training, of one update, of tasks, of evaluations"
+        "bench",
+        bench,
+        "measure speed: of meta-training, controllers, one update, tasks, evaluations",
     )
-    command.add_argument("what", choices=("evaluate", "meta", "step", "tasks"))
+    command.add_argument("what", choices=("controller", "evaluate", "meta", "step", "tasks"))
     command.add_argument(
         "overrides",
         metavar="CONFIG key=value | NAME | KIND",
         nargs="*",
-        help="for meta (default: quickstart); optimizers for step; for tasks (default: every kind)",
+        help="for meta (default: quickstart) and controller (default: lhopt); optimizers for step; "
+        "for tasks (default: every kind)",
     )
     command.add_argument("--preset", metavar="NAME", help="of meta: a shipped config, as `peer`")
     command.add_argument(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from learned_opt.registry import LEARNED
 from meta_train import yaml_text
 from meta_train.aggregate import FamilyScale
 from meta_train.config_errors import ConfigError, Problem, explain
+from meta_train.controller.blocks import PPOBlock, check_buckets, check_ppo, is_ppo
 from meta_train.estimators import ESTIMATORS
 from meta_train.expert import Expert
 from meta_train.horizons import HORIZONS
@@ -32,6 +34,7 @@ CHANGEABLE = (  # when a run is resumed
     "steps", "give_up_after", "log_every", "evaluation", "checkpoint", "wandb", "parallel",
 )  # fmt: skip
 
+NO_HORIZON = Problem(("horizon",), "missing")
 DEFAULTS = {"objective": {"kind": "log_loss"}, "meta_optimizer": {"kind": "adam"}}
 
 
@@ -107,7 +110,7 @@ Tasks = Annotated[
 ]
 Augmentations = tuple[union(AUGMENTATIONS), ...]  # pyright: ignore[reportInvalidTypeForm]
 Horizon = union(HORIZONS)
-Estimator = union(ESTIMATORS, without=("episodes", "objective", "only"))
+Estimator = union(ESTIMATORS, without=("episodes", "objective", "only"), others=(PPOBlock,))
 Objective = union(OBJECTIVES)
 
 
@@ -154,7 +157,11 @@ class Config(Model):
         description="meta-steps after which every `sampled` block moves on to its next tasks, at "
         "multiples of this number; null: never",
     )
-    horizon: Horizon = Field(description="number of steps of an inner training run")  # pyright: ignore[reportInvalidTypeForm]
+    horizon: Horizon | None = Field(  # pyright: ignore[reportInvalidTypeForm]
+        default=None,
+        description="number of steps of an inner training run; null for ppo only, whose buckets "
+        "say it",
+    )
     estimator: Estimator = Field(description="how the meta-gradient is estimated")  # pyright: ignore[reportInvalidTypeForm]
     objective: Objective = Field(  # pyright: ignore[reportInvalidTypeForm]
         DEFAULTS["objective"], validate_default=True, description="what an inner step is worth"
@@ -242,6 +249,8 @@ def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> C
         config = Config.model_validate_json(json.dumps(data))
     except ValidationError as error:
         problems = explain(error, data, Config)
+        if data.get("horizon") is None and "estimator" not in data:
+            problems = sorted([*problems, NO_HORIZON])
         raise ConfigError(source, problems, origin) from None
     problems = list(_check(config))
     if problems:
@@ -283,6 +292,34 @@ def _check(config: Config) -> Iterator[Problem]:
             yield Problem(("phases", i, "at"), f"{phase.at} must be above {before}, the one before")
         before = phase.at
         yield from _check_inner(phase, ("phases", i))
+    yield from _check_kinds(config)
+
+
+def _check_kinds(config: Config) -> Iterator[Problem]:
+    """Whether PPO is asked for, in the whole run or not at all, and if so what goes with it."""
+    with_ppo = is_ppo(config.estimator)
+    if not with_ppo and config.horizon is None:
+        yield NO_HORIZON
+    for i, phase in enumerate(config.phases):
+        if phase.estimator is not None and is_ppo(phase.estimator) != with_ppo:
+            yield Problem(("phases", i, "estimator"), "ppo cannot take turns with another kind")
+            return
+    if not with_ppo:
+        return
+    names = _names(config.tasks)
+    yield from check_ppo(config, names)
+    for i, phase in enumerate(config.phases):
+        names = _names(phase.tasks) if phase.tasks else names
+        yield from check_buckets(phase.estimator or config.estimator, names, ("phases", i))
+
+
+def _names(blocks: Sequence[Weighted]) -> list[str]:
+    """The families' names; of blocks with a problem of their own none."""
+    names: list[str] = []
+    for block in blocks:
+        with suppress(ValueError):
+            names += [family.name for family in families(block)]
+    return names
 
 
 def _check_builds(

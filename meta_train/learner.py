@@ -1,8 +1,9 @@
 """One meta-step: tasks to gradients, gradients to a mean, the mean to new theta."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from learned_opt.naming import check_name
 from meta_train.aggregate import FamilyScale, family_factor, family_gradient, mean_metric
 from meta_train.estimators.base import EstimatorState, GradientEstimator, Metrics
 from meta_train.parallel import AXIS, TASKS, Parallel
-from tasks.base import Data
+from tasks.base import Data, TaskFamily
 
 
 class MetaTrainState(NamedTuple):
@@ -30,7 +31,24 @@ class MetaTrainState(NamedTuple):
 
 
 @runtime_checkable
-class MetaLearner(Protocol):
+class LearnerState(Protocol):
+    """What every learner's state has: a tree of arrays that a checkpoint holds whole."""
+
+    @property
+    def step(self) -> Int[Array, ""]: ...
+
+    @property
+    def theta_average(self) -> Theta: ...
+
+    @property
+    def meta_opt_state(self) -> Any: ...
+
+
+State = TypeVar("State", bound=LearnerState)
+
+
+@runtime_checkable
+class MetaLearner(Protocol[State]):
     """What the training loop runs; `inner_steps` are the inner training steps of one meta-step."""
 
     @property
@@ -43,19 +61,17 @@ class MetaLearner(Protocol):
 
     def init(
         self, key: PRNGKeyArray, data: tuple[Data, ...], theta: Theta | None = None
-    ) -> MetaTrainState: ...
+    ) -> State: ...
 
-    def take_over(self, state: MetaTrainState, data: tuple[Data, ...]) -> MetaTrainState: ...
+    def take_over(self, state: State, data: tuple[Data, ...]) -> State: ...
 
     def prepare(self, data: tuple[Data, ...]) -> None: ...
 
-    def step(
-        self, state: MetaTrainState, data: tuple[Data, ...]
-    ) -> tuple[MetaTrainState, Metrics]: ...
+    def step(self, state: State, data: tuple[Data, ...]) -> tuple[State, Metrics]: ...
 
-    def place(self, state: MetaTrainState) -> MetaTrainState: ...
+    def place(self, state: State) -> State: ...
 
-    def theta(self, state: MetaTrainState) -> Theta: ...
+    def theta(self, state: State) -> Theta: ...
 
 
 class _Shared(NamedTuple):
@@ -112,10 +128,8 @@ class GradientLearner:
 
         Raises MissingData.
         """
-        data = tuple(estimator.episodes.family.load() for estimator in self.estimators)
-        arrays = {id(leaf): leaf for leaf in jax.tree.leaves(data)}
-        placed = self.parallel.replicate({name: jnp.asarray(x) for name, x in arrays.items()})
-        return jax.tree.map(lambda leaf: placed[id(leaf)], data)
+        families = [estimator.episodes.family for estimator in self.estimators]
+        return load_families(families, self.parallel)
 
     def init(
         self, key: PRNGKeyArray, data: tuple[Data, ...], theta: Theta | None = None
@@ -277,6 +291,17 @@ class GradientLearner:
             meta_opt_state=meta_opt_state,
         )
         return shared, metrics
+
+
+def load_families(families: Sequence[TaskFamily], parallel: Parallel) -> tuple[Data, ...]:
+    """Every family's arrays, on every device; what families share lies there once.
+
+    Raises MissingData.
+    """
+    data = tuple(family.load() for family in families)
+    arrays = {id(leaf): leaf for leaf in jax.tree.leaves(data)}
+    placed = parallel.replicate({name: jnp.asarray(x) for name, x in arrays.items()})
+    return jax.tree.map(lambda leaf: placed[id(leaf)], data)
 
 
 def _unless_lost(gradients: Theta, seen: Metrics) -> Theta:

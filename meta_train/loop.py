@@ -12,7 +12,7 @@ from learned_opt.base import Theta
 from learned_opt.monitoring.record import records
 from meta_train.curriculum import Curriculum
 from meta_train.distributed import Agreement, Wish
-from meta_train.learner import MetaLearner, MetaTrainState
+from meta_train.learner import LearnerState, MetaLearner
 from meta_train.progress import Progress
 from meta_train.sinks import Sink
 
@@ -28,7 +28,7 @@ class Best(NamedTuple):
 class RunState(NamedTuple):
     """All that a resumed run needs; this is what a checkpoint holds."""
 
-    learner: MetaTrainState
+    learner: LearnerState
     best: Best  # changed by evaluations
     evaluated: np.ndarray  # int64 meta-step of the last evaluation, -1 before the first
 
@@ -60,7 +60,7 @@ class Plan:
         return -(-self.steps // self.evaluate_every) - step // self.evaluate_every
 
 
-def begin(learner: MetaLearner, state: MetaTrainState) -> RunState:
+def begin(learner: MetaLearner, state: LearnerState) -> RunState:
     """The state of a run before its first step."""
     theta = jax.tree.map(np.array, jax.device_get(learner.theta(state)))
     best = Best(theta, np.array(np.inf), np.array(-1))
@@ -138,7 +138,7 @@ class Loop:
         overdue = limit is not None and time.monotonic() - self._saved >= limit
         return self.agree(self.step, Wish(self.stopped(), overdue))
 
-    def _advance(self, state: MetaTrainState) -> MetaTrainState:
+    def _advance(self, state: LearnerState) -> LearnerState:
         """One meta-step; returns once the step before is done, so that one is always waiting."""
         if self.curriculum.stage(self.step) != self._stage:
             state = self._enter(state)
@@ -159,7 +159,7 @@ class Loop:
             self.curriculum.prepare(self._stage + 1)
         return state
 
-    def _enter(self, state: MetaTrainState) -> MetaTrainState:
+    def _enter(self, state: LearnerState) -> LearnerState:
         """Hands the run to the next stage, however long its program takes to be ready."""
         self._flush()
         began = time.perf_counter()

@@ -10,7 +10,7 @@ from learned_opt import io
 from learned_opt.naming import check_name
 from learned_opt.use import load
 
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "linear")
 
 
 def _check_above_zero(block: "MetaOptimizer", *names: str) -> None:
@@ -51,18 +51,22 @@ class MetaOptimizer(ABC):
 class Scheduled(MetaOptimizer):
     """A hand-designed meta-optimizer.
 
-    learning_rate: the highest one. schedule: "cosine" falls from it to 0 at the last meta-step.
-    warmup_steps: meta-steps in which it rises from 0. clip, clip_norm: as in MetaOptimizer.
+    learning_rate: the highest one. schedule: "cosine" and "linear" fall from it to its share
+    `final` at the last meta-step. warmup_steps: meta-steps in which it rises from 0. clip,
+    clip_norm: as in MetaOptimizer.
     """
 
     learning_rate: float = 1e-3
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
     warmup_steps: int = 0
+    final: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name("schedule", self.schedule, SCHEDULES)
         _check_above_zero(self, "learning_rate")
+        if not 0.0 <= self.final <= 1.0:
+            raise ValueError(f"final: {self.final} is not allowed; it must be 0 .. 1")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps: {self.warmup_steps} must be at least 0")
 
@@ -73,12 +77,12 @@ class Scheduled(MetaOptimizer):
         return self.scheduled(self._schedule(steps))
 
     def _schedule(self, steps: int) -> optax.Schedule:
-        after = max(steps - self.warmup_steps, 1)
-        main = (
-            optax.constant_schedule(self.learning_rate)
-            if self.schedule == "constant"
-            else optax.cosine_decay_schedule(self.learning_rate, after)
-        )
+        after, rate = max(steps - self.warmup_steps, 1), self.learning_rate
+        main = {
+            "constant": optax.constant_schedule(rate),
+            "cosine": optax.cosine_decay_schedule(rate, after, self.final),
+            "linear": optax.linear_schedule(rate, self.final * rate, after),
+        }[self.schedule]
         if not self.warmup_steps:
             return main
         # Step 0 already moves: the rise goes from 1 / warmup_steps of the rate to all of it.

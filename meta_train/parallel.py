@@ -76,12 +76,13 @@ class Parallel:
         """Puts one slice of every array's leading axis on each device."""
         return _place(tree, NamedSharding(self.mesh, PartitionSpec(AXIS)))
 
-    def compile(self, body: Body) -> Body:
+    def compile(self, body: Body, donate: bool = True) -> Body:
         """body(shared, local, data) -> (shared, local, metrics), over all shards at once.
 
         body sees one shard of `local` and may use collectives over AXIS; what it returns as shared
-        and metrics must be equal on all shards. `local` is donated.
+        and metrics must be equal on all shards. donate: what is given as `local` is used up.
         """
+        used_up = (1,) if donate else ()
         if self.backend == "pmap":
             mapped = jax.pmap(
                 body,
@@ -89,14 +90,14 @@ class Parallel:
                 in_axes=(None, 0, None),
                 out_axes=(None, 0, None),
                 devices=self.mesh.devices.tolist(),
-                donate_argnums=1,
+                donate_argnums=used_up,
             )
             return mapped if jax.process_count() == 1 else self._of_own_shards(mapped)
         if self.backend == "vmap":
             mapped = jax.vmap(
                 body, in_axes=(None, 0, None), out_axes=(None, 0, None), axis_name=AXIS
             )
-            return jax.jit(mapped, donate_argnums=1)
+            return jax.jit(mapped, donate_argnums=used_up)
 
         def on_shard(shared: Any, local: Any, data: Any):
             shared, local, metrics = body(shared, jax.tree.map(lambda x: x[0], local), data)
@@ -110,7 +111,7 @@ class Parallel:
             out_specs=(everywhere, split, everywhere),
             check_vma=False,
         )
-        return jax.jit(mapped, donate_argnums=1)
+        return jax.jit(mapped, donate_argnums=used_up)
 
     def _of_own_shards(self, mapped: Body) -> Body:
         """pmap knows the shards of its process only; every other part of a run knows all."""

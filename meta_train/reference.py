@@ -46,6 +46,10 @@ def _block(model: type[Model]) -> list[str]:
     rows = [_row(name, field) for name, field in model.model_fields.items() if name != "kind"]
     if rows:
         lines += ["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""]
+    if issubclass(model, Described):
+        for name, field in model.model_fields.items():
+            for inner in blocks(field.annotation):
+                lines += [f"#### {name}", "", *_block(inner)]
     presets = presets_of(model.target) if issubclass(model, Described) else {}
     for name, preset in presets.items():
         first = next(iter(presets.values()))

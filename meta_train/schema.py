@@ -87,10 +87,14 @@ def describe(
 
 
 def union(
-    registry: Mapping[str, type], base: type[Described] = Described, without: Iterable[str] = ()
+    registry: Mapping[str, type],
+    base: type[Described] = Described,
+    without: Iterable[str] = (),
+    others: Iterable[type[Described]] = (),
 ) -> Any:
-    """The type of a block that is one of the kinds of `registry`."""
+    """The type of a block that is one of the kinds of `registry`, or one of the blocks `others`."""
     models = tuple(describe(kind, target, base, without) for kind, target in registry.items())
+    models += tuple(others)
     if len(models) == 1:
         return models[0]
     return Annotated[reduce(or_, models), Field(discriminator="kind")]

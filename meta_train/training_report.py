@@ -192,6 +192,8 @@ def _horizons(run: Path, last: int) -> str:
     except ConfigError:  # the numbers of a run are worth a page without it
         return ""
     steps, quantiles = horizons_in_force(config, last)
+    if not len(steps):
+        return ""
     low, middle, high = quantiles.T
     line = Series(0, steps, middle, low, high)
     drawing = figures.draw([line], "steps of an inner run", "steps", "meta-step", whole=True)
@@ -199,13 +201,18 @@ def _horizons(run: Path, last: int) -> str:
 
 
 def horizons_in_force(config: Config, last: int) -> tuple[np.ndarray, np.ndarray]:
-    """Meta-steps up to `last`, and the 10th, 50th and 90th percentile of the horizon at each."""
+    """Meta-steps up to `last`, and the 10th, 50th and 90th percentile of the horizon at each.
+
+    Nothing where the buckets of a controller say how long runs are.
+    """
     parts = stages(config)
     steps = np.unique(np.linspace(0, last, DRAWN_HORIZONS).round().astype(int))
     keys = jax.random.split(jax.random.key(0), HORIZON_SAMPLES)
     rows = []
     for step in steps:
         stage = [part for part in parts if part.start <= step][-1]
+        if stage.config.horizon is None:
+            return np.empty(0), np.empty((0, 3))
         draw = jax.vmap(stage.config.horizon.build().sample, (0, None))
         rows.append(np.percentile(draw(keys, jnp.int32(step)), [10, 50, 90]))
     return steps, np.asarray(rows)
