@@ -1,4 +1,4 @@
-"""The commands of recorded hyperparameters: schedule show, schedule export."""
+"""The commands of recorded hyperparameters: schedule record, show and export."""
 
 import argparse
 import json
@@ -10,6 +10,54 @@ from meta_train.arguments import names, positive, usage
 from meta_train.starting import UsageError, start_jax
 
 POINTS = 1000  # rows of an export, about
+PER_PAUSE = 24  # updates, unless told otherwise
+
+
+def record(args: argparse.Namespace) -> int:
+    start_jax()
+    from learned_opt import io
+    from learned_opt.controller.lhopt import LHOPT
+    from learned_opt.controller.recording import write
+    from meta_train.chosen import short_name
+    from meta_train.controller import record as recording, schedule_page as pages
+    from meta_train.controller.environment import Environment
+
+    rule, theta, _ = io.read(io.locate(args.name))
+    if not isinstance(rule, LHOPT):
+        raise UsageError(f"{args.name}: {type(rule).__name__} is an update rule, not a controller")
+    family = _family(args.task, args.overrides)
+    pauses = args.pauses or rule.pauses
+    steps = args.steps or PER_PAUSE * pauses
+    if steps % pauses:
+        raise UsageError(f"--steps: {steps} is not allowed; it must be a multiple of {pauses}")
+    environment = Environment(family.name, family, pauses, steps // pauses)
+    found, losses = recording.record(rule, theta, environment, args.seeds, short_name(args.name))
+    path = Path(args.out or f"{family.name}.json")
+    write(found, path)
+    print(pages.text(found))
+    end = sorted(losses[:, -1])[len(losses) // 2]
+    print(f"\nmedian validation loss at the end: {end:.4g}\nrecording: {path}")
+    return 0
+
+
+def _family(kind: str, overrides: Sequence[str]) -> Any:
+    """The task family of a kind, with fields as key=value. Raises UsageError and ConfigError."""
+    from pydantic import ValidationError
+
+    from learned_opt.naming import check_name
+    from meta_train.config_errors import ConfigError, explain
+    from meta_train.overrides import apply
+    from meta_train.schema import describe
+    from tasks.registry import FAMILIES
+
+    with usage():
+        check_name("task", kind, FAMILIES)
+    data, origin = apply({"kind": kind}, overrides)
+    model = describe(kind, FAMILIES[kind])
+    try:
+        return model.model_validate(data).build()
+    except ValidationError as error:
+        raise ConfigError(kind, explain(error, data, model), origin) from None
 
 
 def show(args: argparse.Namespace) -> int:
@@ -70,6 +118,23 @@ def add_to(add: Any, commands: Any) -> None:
     """Adds the commands; `add(name, handler, help, within)` makes one."""
     within = commands.add_parser("schedule", help="recorded hyperparameters")
     within = within.add_subparsers(metavar="VERB", required=True)
+
+    command = add("record", record, "run a controller on a task, greedily", within=within)
+    command.add_argument("name", metavar="NAME|FILE|RUN", help="the controller")
+    command.add_argument("task", metavar="KIND", help="of a task, as `list tasks` has them")
+    command.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="fields of the task, as in a config"
+    )
+    command.add_argument(
+        "--steps", type=positive, metavar="N", help=f"of a run (default: {PER_PAUSE} a pause)"
+    )
+    command.add_argument(
+        "--pauses", type=positive, metavar="K", help="of a run (default: the controller's)"
+    )
+    command.add_argument(
+        "--seeds", type=positive, default=16, metavar="S", help="runs (default: 16)"
+    )
+    command.add_argument("--out", metavar="FILE", help="default: TASK.json")
 
     command = add("show", show, "print a recording and draw its trajectories", within=within)
     command.add_argument("file", metavar="FILE", help="recording, .json")
