@@ -4,6 +4,7 @@ A few dozen times a run, however long that is, the policy reads statistics witho
 chooses relative edits, or goes back to where the run has been. Between pauses CIAO runs by itself.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -116,20 +117,22 @@ class LHOPT:
             loss = needed_loss("lhopt", extra)
             state = _hear(state, extra.get("eval_value"))
             due = (state.count % every == 0) & (state.count // every < pauses)
-            state = jax.lax.cond(
-                due, lambda s: self._pause(theta, s, params, loss), lambda s: s, state
-            )
+            state = _once(due, lambda s: self._pause(theta, s, params, loss), state)
             session = state.session
 
-            def go_back() -> tuple[Params, Session, Array]:
+            # Only what a step changes leaves the branches: what leaves them is copied.
+            def go_back() -> tuple[Params, Any]:
                 there = placed(session.anchor.params, params, jnp.array(True))
-                return jax.tree.map(_difference, there, params), session, state.losses
+                kept = session.inner, session.sums, session.step, state.losses
+                return jax.tree.map(_difference, there, params), kept
 
-            def go_on() -> tuple[Params, Session, Array]:
+            def go_on() -> tuple[Params, Any]:
                 moved, after = inner_step(self.control, session, updates, params)
-                return moved, after, state.losses + loss
+                return moved, (after.inner, after.sums, after.step, state.losses + loss)
 
-            moved, session, losses = jax.lax.cond(due & session.restored, go_back, go_on)
+            moved, kept = jax.lax.cond(due & session.restored, go_back, go_on)
+            inner, sums, step, losses = kept
+            session = session._replace(inner=inner, sums=sums, step=step)
             return moved, state._replace(count=state.count + 1, session=session, losses=losses)
 
         return optax.GradientTransformationExtraArgs(init, update)
@@ -173,6 +176,13 @@ class LHOPT:
     def _network(self, inputs: int, outputs: tuple[int, ...], last: float) -> Network:
         units = self.dense, self.lstm, self.trunk
         return Network(inputs, outputs, *units, layer_norm=self.layer_norm, last=last)
+
+
+def _once(due: Array, change: Callable[[Any], Any], state: Any) -> Any:
+    """`change(state)` if `due`; a loop leaves large states where they are, a cond copies them."""
+    waiting = lambda carry: carry[0]
+    body = lambda carry: (jnp.zeros_like(due), change(carry[1]))
+    return jax.lax.while_loop(waiting, body, (due, state))[1]
 
 
 def _hear(state: LHOPTState, eval_value: Any) -> LHOPTState:
