@@ -5,6 +5,7 @@ cost. A new learned rule enters through SMALL.
 """
 
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -161,12 +162,20 @@ def dtypes(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
-@pytest.fixture(params=NAMES)
+SLOW = {"celo2/orthogonal", "hierarchical_rnn/paper_attention", "tensor_lstm/paper"}
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """Every rule; those that share all but a few lines with another one are slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in names]
+
+
+@pytest.fixture(params=each(NAMES))
 def name(request) -> str:
     return request.param
 
 
-@pytest.fixture(params=OURS)
+@pytest.fixture(params=each(OURS))
 def ours(request) -> str:
     return request.param
 

@@ -33,6 +33,12 @@ def each(families):
     return pytest.mark.parametrize("family", families, ids=lambda family: family.name)
 
 
+def each_compiled(families):
+    """As `each`; what is no registered kind by itself, but one with other numbers, is slow."""
+    marks = {family: () if family in REGISTERED else pytest.mark.slow for family in families}
+    return each([pytest.param(family, marks=mark) for family, mark in marks.items()])
+
+
 TASKS = 3
 
 
@@ -75,7 +81,7 @@ def batch_of_tasks(family):
     return program, program.lower().compile()(family.load(), keys)
 
 
-@each(EVERY)
+@each_compiled(EVERY)
 def test_tasks_vmap_and_are_finite_and_bounded(family):
     found = dict(batch_of_tasks(family)[1])
     loss, bound = np.asarray(found["loss"]), np.asarray(found.pop("bound"))
@@ -129,21 +135,21 @@ def test_gradients_agree_with_finite_differences_and_in_a_batch(family):
     np.testing.assert_allclose(batched @ direction, alone, rtol=1e-3, atol=1e-4 * size)
 
 
-@each(EVERY)
+@each_compiled(EVERY)
 def test_programs_hold_no_data(family):
     program = batch_of_tasks(family)[0].jaxpr
     assert sum(np.asarray(const).nbytes for const in program.consts) < 1000
     assert len(str(program)) < 100_000
 
 
-@each(KINDS)
+@each_compiled(KINDS)
 def test_programs_hold_no_randomness_of_their_own(family):
     """It comes from keys alone."""
     program, again = (run.jaxpr for run in (batch_of_tasks(family)[0], traced(family)))
     assert str(program) == str(again)
 
 
-@each([family for family in EVERY if hasattr(family, "dataset")])
+@each_compiled([family for family in EVERY if hasattr(family, "dataset")])
 def test_batches_hold_rows_of_their_own_split_only(family):
     """Every array of a split is filled with the split's number, which must come back."""
     marked = {

@@ -48,6 +48,7 @@ def test_a_finished_run_resumes_to_nothing_and_to_more_steps(tiny, whole, tmp_pa
     assert "steps: 14" in (run / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_scores_of_another_evaluation_are_forgotten_for_good(
     tiny, tmp_path, small_suite, monkeypatch
 ):

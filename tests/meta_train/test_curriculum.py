@@ -88,6 +88,7 @@ def whole():
     return run(7)
 
 
+@pytest.mark.slow
 def test_a_run_resumed_between_stages_and_within_one_is_the_same_run(whole):
     state = None
     for steps in (3, 4, 7):

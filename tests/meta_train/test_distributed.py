@@ -67,6 +67,7 @@ def same_weights(a: Path, b: Path) -> None:
         np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_run_and_one_process_goes_on_with_it(config, tmp_path):
     run = tmp_path / "run"
     script = launch(ROOT / "scripts" / "two_processes.sh", config, *ENDLESS, "--out", run)

@@ -23,6 +23,7 @@ def recorded(tiny, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_run_records_without_being_changed(recorded, whole):
     for name, expected in weights(whole).items():
         np.testing.assert_allclose(weights(recorded)[name], expected, rtol=1e-5)

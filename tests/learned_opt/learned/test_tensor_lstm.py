@@ -283,6 +283,7 @@ def test_without_readouts_the_nominal_output_is_relative_adam():
     np.testing.assert_allclose(first[1], 2.0 * np.exp(0.3) * seen[0][1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_meta_gradients_are_finite_from_zero_gradients_on():
     """Reverse mode against central differences along one direction."""
     theta, direction = weights(SMALL), weights(SMALL, 3)

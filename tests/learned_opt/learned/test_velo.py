@@ -61,16 +61,19 @@ def test_weight_counts():
 @pytest.mark.parametrize(
     "choices",
     [
-        {"clip_param_scale_amount": 0.3, "bank_mult": 5.0},
-        {
-            "validation_flag": True,
-            "param_scale_mult": False,
-            "bank_mult": 1.0,
-            "use_bugged_loss_features": True,
-            "use_bugged_next_lstm_state": True,
-        },
+        pytest.param({"clip_param_scale_amount": 0.3, "bank_mult": 5.0}, id="released"),
+        pytest.param(
+            {
+                "validation_flag": True,
+                "param_scale_mult": False,
+                "bank_mult": 1.0,
+                "use_bugged_loss_features": True,
+                "use_bugged_next_lstm_state": True,
+            },
+            id="switches",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["released", "switches"],
 )
 def test_six_steps_agree_with_the_second_implementation(choices):
     rule = dataclasses.replace(SMALL, **choices)
@@ -110,6 +113,7 @@ def test_networks_are_made_once_for_each_tensor():
     assert large == pytest.approx(small, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_meta_gradients_are_finite_from_zero_gradients_on():
     rule = Velo(hidden=3, banks=2, step_mult=0.1)
     params = {"w": jax.random.normal(jax.random.key(5), (2, 3)), "b": jnp.zeros(3)}

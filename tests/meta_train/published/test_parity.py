@@ -14,7 +14,7 @@ import learned_opt
 from meta_train.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
-QUICK = {"velo_bugged_loss_features", "celo_adam", "celo2"}
+QUICK = {"celo_adam"}
 
 
 @pytest.mark.parametrize(

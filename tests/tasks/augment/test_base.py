@@ -64,6 +64,7 @@ def test_an_augmentation_that_is_on_changes_something(augmentation):
     assert all(np.all(np.isfinite(np.asarray(leaf))) for leaf in jax.tree.leaves(after))
 
 
+@pytest.mark.slow
 def test_one_batch_holds_augmented_and_plain_tasks_and_equals_single_runs():
     halved = tuple(dataclasses.replace(a, probability=0.5) for a in DYNAMIC)
     family = Augmented(Bowl(), halved)
