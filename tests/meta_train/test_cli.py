@@ -78,6 +78,7 @@ def test_scores_of_another_evaluation_are_forgotten_for_good(
         assert [line["step"] for line in metrics(run) if "eval/score" in line] == [8, 10]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_file_it_started_from(tiny, whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first.safetensors").write_bytes(

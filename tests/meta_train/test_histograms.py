@@ -34,6 +34,7 @@ def test_a_run_records_without_being_changed(recorded, whole):
     assert not (whole / "histograms.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_every_row_once(recorded, tiny, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(recorded, run)

@@ -97,6 +97,7 @@ def test_sweeps_change_the_units_they_name():
     np.testing.assert_allclose(moved / plain, [[1, 1], scales], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_gradient_in_other_units_moves_only_what_depends_on_units(monkeypatch):
     small = SWEEPS["gradient_scale"]._replace(values=(1e-3, 1.0, 1e3), families=(SQUARES,))
     monkeypatch.setitem(SWEEPS, "gradient_scale", small)

@@ -122,6 +122,7 @@ def test_files_of_another_dataset_are_refused(tmp_path):
         data.load("digits", tmp_path)
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_at_once_without_network_or_tensorflow(tmp_path):
     script = """
 import socket, sys

@@ -76,7 +76,7 @@ def test_weight_counts():
 
 
 @pytest.mark.parametrize("hidden", [UNROLLED, 32])
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 600.0])
+@pytest.mark.parametrize("scale", [1e-4, 600.0])
 def test_two_steps_agree_with_the_second_implementation(hidden, scale):
     rule = SmallFC(hidden=hidden, exp_mult=0.3, step_mult=0.1)
     theta, params = weights(rule, hidden), tree(0)

@@ -92,6 +92,7 @@ def test_state_holds_four_floats_a_parameter_and_the_lstm():
     assert floats == 4 * 600 + 3 * (20 + 30) + 7 * 7 + 2 * 512 * 2
 
 
+@pytest.mark.slow
 def test_networks_are_made_once_for_each_tensor():
     """What a wider bank costs more does not depend on how many scalars a tensor has."""
 

@@ -45,6 +45,7 @@ def same(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augmentation", DYNAMIC, ids=lambda a: type(a).__name__)
 def test_an_augmentation_that_is_off_changes_no_bit(augmentation):
     task = plain(Bowl())

@@ -78,7 +78,7 @@ def test_other_datasets_can_be_named():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "velo")) for name in DRAWN]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "taskset")) for name in DRAWN]
 )
 def test_drawn_tasks_start_with_a_finite_loss_and_gradient(name):
     """A few here; scripts/check_sampled.py does thousands."""

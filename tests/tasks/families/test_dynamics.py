@@ -91,6 +91,7 @@ def test_full_noise_replaces_every_label():
     np.testing.assert_allclose((right == np.arange(COUNT) % CLASSES).mean(), 0.25, atol=0.1)
 
 
+@pytest.mark.slow
 def test_varied_batches_vmap_like_single_ones():
     variations = jax.vmap(lambda key: draw(key, (0.1, 10), (0, 1), (0.1, 1)))(
         jax.random.split(jax.random.key(0), 4)

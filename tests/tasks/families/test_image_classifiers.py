@@ -71,6 +71,7 @@ def test_weights_are_as_many_as_the_fields_say(family, count):
     assert size(family) == count
 
 
+@pytest.mark.slow
 @each(LEARNABLE)
 def test_loss_starts_near_chance_and_falls(family):
     data, optimizer = jax.tree.map(jnp.asarray, family.load()), optax.adam(1e-2)

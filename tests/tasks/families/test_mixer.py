@@ -44,6 +44,7 @@ def test_the_network_against_numpy():
     np.testing.assert_allclose(family.logits(params, jnp.array(image)), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_images_are_learned_from_near_chance():
     first, last, _ = trained(MLPMixer(width=16))
     assert np.log(10) - 0.5 < first < np.log(10) + 1.5 and last < 0.8

@@ -45,6 +45,7 @@ def test_the_networks_residual_against_differences():
     np.testing.assert_allclose(loss, np.mean((curved - f) ** 2), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_doing_nothing_costs_one_and_training_finds_the_solution():
     family = PoissonNetwork(modes=2, seed=3)
     cfg = family.sample(jax.random.key(0))

@@ -39,6 +39,7 @@ def test_the_start_knows_nothing(vocabulary):
     assert float(loss) == pytest.approx(np.log(vocabulary or 32), rel=0.01)
 
 
+@pytest.mark.slow
 def test_text_is_learned_below_the_entropy_of_its_symbols():
     family = TransformerLanguageModel(dataset="corpus")
     shares = np.bincount(family.load()["train"].reshape(-1)) / family.load()["train"].size

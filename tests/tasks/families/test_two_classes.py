@@ -90,6 +90,7 @@ def test_starts_have_the_stated_spread_in_weights_and_biases():
     np.testing.assert_allclose(bias, 1.2 / np.sqrt(2000), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_separated_classes_can_be_learnt():
     _, task, params = drawn(LogisticRegression(features=10, examples=200, separation=4.0))
     whole = task.whole("train")

@@ -84,6 +84,7 @@ def test_loss_of_a_decoder_that_ignores_its_latents():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_learns_more_than_each_pixel_alone():
     family = MLPVAE(encoder=(48,), decoder=(48,), latent=8, centre=True)
     before, after, _ = trained(family, steps=600)

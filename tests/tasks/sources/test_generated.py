@@ -1,11 +1,13 @@
 """What is drawn and said is what the labels claim."""
 
 import numpy as np
+import pytest
 
 from tasks.info import INFO
 from tasks.sources import SOURCES, reviews, scikit_learn, shapes
 
 
+@pytest.mark.slow
 def test_the_static_facts_are_those_of_the_arrays():
     for name, source in SOURCES.items():
         about, arrays = INFO[name], source.arrays()

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from learned_opt.columns import Columns
 from learned_opt.learned.hierarchical_rnn import PRESETS
@@ -47,6 +48,7 @@ def test_block_by_block_as_at_once(monkeypatch):
         jax.tree.map(close, found(), want)
 
 
+@pytest.mark.slow
 def test_the_rule_moves_alike_block_by_block(monkeypatch):
     rule, params, gradient = PRESETS["nominal"], tree(1), tree(2)
     tx = rule.opt(rule.init(jax.random.key(0)), 50)
