@@ -163,6 +163,7 @@ def test_a_run_that_diverged_goes_back_a_pause(bad):
         np.testing.assert_array_equal(seen[2, FULL.layout["eval_loss"]][2:], 1.0)
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_the_runs_alone_and_nan_stays_in_its_own():
     keys = jax.random.split(jax.random.key(3), 3)
     values = jax.vmap(partial(draw_values, table=FULL.table))(keys)

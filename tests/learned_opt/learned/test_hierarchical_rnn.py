@@ -312,6 +312,7 @@ FLAGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", FLAGS, ids=lambda f: "-".join(f))
 def test_every_flag_changes_the_rule_and_stays_finite(flags):
     rule = replace(PAPER, **flags)
