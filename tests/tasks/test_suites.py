@@ -28,12 +28,12 @@ def names(suite):
 
 
 def preset(name):
-    """All tasks of a config or of a list; of what is drawn, enough to show every kind."""
-    if name in DISTRIBUTIONS:
+    """All tasks of a config's file or of a list; of what is drawn, enough to show every kind."""
+    if not name.endswith(".yaml"):
         distribution = DISTRIBUTIONS[name]
         count = len(distribution.families) if isinstance(distribution, Listed) else 500
         return distribution.sample(seed=0, n=count)
-    return build_tasks(load(CONFIGS / f"{name}.yaml", [])).families
+    return build_tasks(load(CONFIGS / name, [])).families
 
 
 def too_near(trained, suite):
@@ -46,7 +46,7 @@ def too_near(trained, suite):
     ]
 
 
-PRESETS = [*sorted(path.stem for path in CONFIGS.glob("*.yaml")), *sorted(DISTRIBUTIONS)]
+PRESETS = [*sorted(path.name for path in CONFIGS.glob("*.yaml")), *sorted(DISTRIBUTIONS)]
 
 
 def test_suites_are_as_large_as_promised():
@@ -61,14 +61,14 @@ def test_suites_are_as_large_as_promised():
 
 @pytest.mark.parametrize("name", ["hierarchical_rnn", "hierarchical_rnn_paper", "small_fc"])
 def test_seen_tasks_are_trained_on(name):
-    unnamed = [dataclasses.replace(family, name="") for family in preset(name)]
+    unnamed = [dataclasses.replace(family, name="") for family in preset(f"{name}.yaml")]
     for family in SUITES["seen"].families:
         assert dataclasses.replace(family, name="") in unnamed
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "sampled")) for name in PRESETS],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "sampled.yaml")) for name in PRESETS],
 )
 def test_held_out_tasks_differ_from_all_training_in_two_traits(name):
     trained = preset(name)
@@ -77,7 +77,7 @@ def test_held_out_tasks_differ_from_all_training_in_two_traits(name):
 
 @pytest.mark.parametrize("suite", HELD_OUT)
 def test_a_held_out_task_put_into_a_preset_is_found(suite):
-    trained = preset("smoke")
+    trained = preset("smoke.yaml")
     for family in SUITES[suite].families:
         assert family.name in too_near((*trained, family), suite)
 
