@@ -13,7 +13,7 @@ from learned_opt.locate import locate
 from learned_opt.registry import HAND_DESIGNED, check_num_steps, make
 from learned_opt.stand_in import warn_of_stand_in
 
-DEFAULT_WEIGHTS = "hierarchical_rnn"
+DEFAULT_WEIGHTS = "anchored_mlp"
 
 
 def load(
@@ -23,7 +23,7 @@ def load(
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer, ready for an optax training loop.
 
-    name_or_path: packaged weights (None: "hierarchical_rnn"), a weight file, a run folder, or the
+    name_or_path: packaged weights (None: "anchored_mlp"), a weight file, a run folder, or the
     name of a hand-designed optimizer. num_steps: updates the training run will make, at least 1
     (None: 10,000, but velo, celo and celo_adam must be told); after them schedules hold their last
     value. learning_rate: a finite number above 0 that replaces the rule's starting rate where it

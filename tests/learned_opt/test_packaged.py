@@ -8,10 +8,16 @@ import pytest
 from learned_opt import io, load
 from learned_opt.use import DEFAULT_WEIGHTS
 
-SHIPPED = ["hierarchical_rnn", "hierarchical_rnn_paper"]
+SHIPPED = [
+    "anchored_mlp",
+    "hierarchical_rnn",
+    "hierarchical_rnn_paper",
+    "small_fc",
+    "tensor_lstm",
+]
 
 
-def test_both_rules_ship_with_weights():
+def test_what_ships_is_what_loads_by_name():
     assert sorted(io.packaged()) == SHIPPED
     assert DEFAULT_WEIGHTS in SHIPPED
     load()
