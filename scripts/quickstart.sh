@@ -25,7 +25,7 @@ learned-opt export "$run" "$run/quickstart.safetensors"
 echo
 echo "3/3  Evaluating on held-out tasks"
 learned-opt evaluate "$run/quickstart.safetensors" --suite heldout_quick --steps 500 --seeds 2 \
-    --optimizers hierarchical_rnn --baselines adam,relative_adam --out "$run/evaluation"
+    --optimizers anchored_mlp --baselines adam,relative_adam --out "$run/evaluation"
 echo
 echo "Weights: $PWD/$run/quickstart.safetensors"
 echo "Report:  $PWD/$run/evaluation/report.html"

@@ -162,8 +162,10 @@ def test_prepare_says_what_it_fetches_fetches_and_prepares(
 
 def test_an_interrupted_command_leaves_what_came(server, mnist, tmp_path):
     server.stop_at, server.hang = 5000, threading.Event()
+    # A suite that a shell has put in the background ignores SIGINT, and so would the process.
     script = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tasks import data
 from tasks.download import Download
 from meta_train.cli import main
