@@ -40,8 +40,9 @@ class LHOPT:
 
     actions: the table of edits, `full` (as published) or `small`. registers: places to keep the
     run in, each as large as the parameters and the state of CIAO. end_weights: of the histories
-    that numbers are seen through. pauses: in a run, at most; how many is no part of the weights.
-    dense, lstm, trunk: units of the policy. layer_norm: of its gates.
+    that numbers are seen through. sees: the parts of the observation that are not hidden, () for
+    all: with `[progress]` it can only recite a schedule. pauses: in a run, at most; how many is no
+    part of the weights. dense, lstm, trunk: units of the policy. layer_norm: of its gates.
     """
 
     reads_eval_value: ClassVar[bool] = True
@@ -50,6 +51,7 @@ class LHOPT:
     actions: str = "small"
     registers: int = 1
     end_weights: tuple[float, ...] = (1.25, 5.0, 20.0)
+    sees: tuple[str, ...] = ()
     pauses: int = 32
     dense: int = 64
     lstm: int = 64
@@ -63,7 +65,7 @@ class LHOPT:
     @property
     def control(self) -> Control:
         """What it sees and may do."""
-        return Control(self.actions, self.registers, self.end_weights)
+        return Control(self.actions, self.registers, self.end_weights, self.sees)
 
     @property
     def policy(self) -> Network:

@@ -44,12 +44,14 @@ class Control:
     """What a controller sees and may do: static choices.
 
     actions: a name of TABLES. registers: places to keep the run in. end_weights: of the histories
-    that numbers are seen through. inner: the optimizer that is driven.
+    that numbers are seen through. sees: the parts of `layout` that are not hidden (as zeros); none
+    for all. inner: the optimizer that is driven.
     """
 
     actions: str = "small"
     registers: int = 1
     end_weights: tuple[float, ...] = END_WEIGHTS
+    sees: tuple[str, ...] = ()
     inner: Inner = Ciao()
 
     def __post_init__(self) -> None:
@@ -60,6 +62,8 @@ class Control:
             raise ValueError(
                 f"end_weights: {self.end_weights} is not allowed; there must be some, above 0"
             )
+        for part in self.sees:
+            check_name("sees", part, self.layout)
 
     @property
     def table(self) -> Table:
@@ -74,6 +78,15 @@ class Control:
     def layout(self) -> dict[str, slice]:
         """The parts of an observation by name."""
         return layout(self.table, self.registers, self.end_weights)
+
+    def show(self, observation: Float[Array, " features"]) -> Float[Array, " features"]:
+        """The observation with zeros where it is hidden."""
+        if not self.sees:
+            return observation
+        shown = jnp.zeros_like(observation)
+        for part in self.sees:
+            shown = shown.at[self.layout[part]].set(observation[self.layout[part]])
+        return shown
 
     @property
     def features(self) -> int:
@@ -219,7 +232,7 @@ def observe(
         diverged=~(evaluated <= LARGEST_LOSS * jnp.fmax(1.0, jnp.abs(start_loss)))
         | jnp.isinf(evaluated),
     )
-    return session, seen
+    return session, control.show(seen)
 
 
 def act(

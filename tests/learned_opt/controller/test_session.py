@@ -117,6 +117,16 @@ def test_the_published_observation_has_166_numbers():
     assert sum(control.heads) == 40
 
 
+def test_what_is_hidden_is_zero_and_the_rest_unchanged():
+    everything, narrow = Control(), Control(sees=("progress", "loss_ratio"))
+    observation = 1.0 + jnp.arange(everything.features, dtype=jnp.float32)
+    shown = narrow.show(observation)
+    for part, where in everything.layout.items():
+        expected = observation[where] if part in narrow.sees else jnp.zeros(observation[where].shape)
+        np.testing.assert_array_equal(shown[where], expected)
+    assert everything.show(observation) is observation
+
+
 def test_load_restores_what_was_saved_bit_for_bit_and_time_goes_on():
     rate = NOOP.at[1].set(0)
     _, _, (_, before, after) = episode((NOOP, SAVE, rate, LOAD))
@@ -230,3 +240,5 @@ def test_bad_input(unchecked):
         Control(registers=-1)
     with pytest.raises(ValueError, match="end_weights"):
         Control(end_weights=(0.0,))
+    with pytest.raises(ValueError, match="sees: unknown name 'progres'; did you mean progress"):
+        Control(sees=("progres",))
