@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.columns import is_trained
-from learned_opt.controller.actions import draw_values, start_values
+from learned_opt.controller.actions import Choices, draw_values, start_values
 from learned_opt.controller.leaves import placed
 from learned_opt.controller.network import Network, Normaliser, Recurrent
 from learned_opt.controller.session import Control, Session, act, begin, inner_step, observe
@@ -155,10 +155,16 @@ class LHOPT:
         """
         control = self.control if control is None else control
         session, seen = observe(control, session, params, train_loss, eval_loss)
-        recurrent, logits = self.policy.step(theta["policy"], recurrent, theta["normaliser"](seen))
-        choices = jnp.stack([jnp.argmax(head) for head in self.policy.split(logits)])
+        recurrent, choices = self.likeliest(theta, recurrent, seen)
         params, session = act(control, session, params, choices)
         return params, session, recurrent
+
+    def likeliest(
+        self, theta: Theta, recurrent: Recurrent, seen: Float[Array, " features"]
+    ) -> tuple[Recurrent, Choices]:
+        """(state of the policy, its likeliest choices) after an observation."""
+        recurrent, logits = self.policy.step(theta["policy"], recurrent, theta["normaliser"](seen))
+        return recurrent, jnp.stack([jnp.argmax(head) for head in self.policy.split(logits)])
 
     def _pause(self, theta: Theta, state: LHOPTState, params: Params, loss: Array) -> LHOPTState:
         session = state.session
