@@ -85,6 +85,38 @@ def test_bench_meta_tells_speed_and_what_it_goes_into(capsys, tmp_path):
     assert found["meta_steps"] >= 5 and found["peak_memory_mib"] > 100
 
 
+CONTROLLER = """
+steps: 2
+num_tasks: 4
+optimizer: {kind: lhopt, dense: 4, lstm: 4, trunk: 4, end_weights: [5.0]}
+tasks: [{kind: quadratic, dim: 2}]
+estimator:
+  kind: ppo
+  buckets:
+    - {task: quadratic, pauses: 3, steps: 4}
+    - {task: quadratic, pauses: 2, steps: 4, episodes: 2}
+  samples: 2
+  seeds: 1
+"""
+
+
+@pytest.mark.slow
+def test_bench_controller_tells_every_bucket_and_the_whole(capsys, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(CONTROLLER)
+    assert main(["bench", "controller", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["bucket"] for row in found["buckets"]] == ["quadratic-3x4", "quadratic-2x4"]
+    whole = found["iteration"]
+    assert whole["episodes"] == sum(row["episodes"] for row in found["buckets"]) == 6
+    seconds = 3600.0 / whole["iterations_per_hour"]
+    steps = 4 * 3 * 4 + 2 * 2 * 4
+    np.testing.assert_allclose(whole["environment_steps_per_second"] * seconds, steps)
+    path.write_text(TINY)
+    assert main(["bench", "controller", str(path)]) == 2
+    assert "estimator.kind is not ppo" in capsys.readouterr().err
+
+
 def test_the_sweep_varies_one_thing_at_a_time():
     config = configs.load(PEER)
     rows = list(benchmark_meta.variants(config))

@@ -122,7 +122,9 @@ def test_what_is_hidden_is_zero_and_the_rest_unchanged():
     observation = 1.0 + jnp.arange(everything.features, dtype=jnp.float32)
     shown = narrow.show(observation)
     for part, where in everything.layout.items():
-        expected = observation[where] if part in narrow.sees else jnp.zeros(observation[where].shape)
+        expected = (
+            observation[where] if part in narrow.sees else jnp.zeros(observation[where].shape)
+        )
         np.testing.assert_array_equal(shown[where], expected)
     assert everything.show(observation) is observation
 
