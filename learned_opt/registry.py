@@ -19,6 +19,7 @@ from learned_opt.learned.celo import Celo
 from learned_opt.learned.celo2 import Celo2
 from learned_opt.learned.celo_adam import CeloAdam
 from learned_opt.learned.coordinatewise_lstm import CoordinatewiseLSTM
+from learned_opt.learned.coordinatewise_rnn import CoordinatewiseRNN
 from learned_opt.learned.feed_forward import FeedForward
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
 from learned_opt.learned.mlp import MLP
@@ -35,6 +36,7 @@ LEARNED: dict[str, type] = {
     "celo_adam": CeloAdam,
     "celo2": Celo2,
     "coordinatewise_lstm": CoordinatewiseLSTM,
+    "coordinatewise_rnn": CoordinatewiseRNN,
     "feed_forward": FeedForward,
     "hierarchical_rnn": HierarchicalRNN,
     "lhopt": LHOPT,

@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "celo2/base": {"hidden": 2},
     "celo2/orthogonal": {"hidden": 2},
     "coordinatewise_lstm": {"layers": (3, 2)},
+    "coordinatewise_rnn": {"layers": (3, 2)},
     "feed_forward/repaired": {"hidden": 9},
     "hierarchical_rnn/nominal": {},
     "hierarchical_rnn/paper": {},

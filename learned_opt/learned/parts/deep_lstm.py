@@ -45,8 +45,16 @@ def deep_lstm(
     weights: dict[str, Any], x: Float[Array, "i n"], state: tuple[Layer, ...]
 ) -> tuple[Float[Array, " n"], tuple[Layer, ...]]:
     """One step of every column: what is read out, and the new state."""
+    new = step_layers(weights, x, state)
+    return affine(weights["readout"], new[-1].hidden)[0], new
+
+
+def step_layers(
+    weights: dict[str, Any], x: Float[Array, "i n"], state: tuple[Layer, ...]
+) -> tuple[Layer, ...]:
+    """The new state of every column."""
     new = []
     for i, layer in enumerate(state):
         new.append(Layer(*lstm(weights[f"lstm{i}"], x, (layer.hidden, layer.cell))))
         x = new[-1].hidden
-    return affine(weights["readout"], x)[0], tuple(new)
+    return tuple(new)

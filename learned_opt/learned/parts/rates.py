@@ -17,17 +17,20 @@ def start_rates(
     largest: float,
     key: PRNGKeyArray | None,
     learning_rate: Any,
+    by_tensor: bool = True,
 ) -> Float[Array, " n"]:
     """Log rates: of learning_rate, else drawn with `key`, else the middle of the bounds.
 
     Drawn ones are log-uniform per scalar times log-uniform per tensor, both between the roots of
-    the bounds. largest: of all log rates.
+    the bounds; without by_tensor they are log-uniform per scalar. largest: of all log rates.
     """
     low, high = (0.5 * jnp.log(jnp.float32(rate)) for rate in bounds)
     if learning_rate is not None:
         log_rate = jnp.full(columns.total, jnp.log(jnp.asarray(learning_rate, jnp.float32)))
     elif key is None or not columns.sizes:
         log_rate = jnp.full(columns.total, low + high)
+    elif not by_tensor:
+        log_rate = jax.random.uniform(key, (columns.total,), minval=2.0 * low, maxval=2.0 * high)
     else:
         scalar_key, tensor_key = jax.random.split(key)
         scalars = jax.random.uniform(scalar_key, (columns.total,), minval=low, maxval=high)
@@ -72,8 +75,12 @@ def step_rates(
     largest: float,
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """The running mean, and the rate of this step, whose bounds let gradients through."""
-    proposed = log_rate + change
-    clipped = jnp.clip(proposed, SMALLEST_LOG_RATE, largest)
-    proposed = proposed + jax.lax.stop_gradient(clipped - proposed)
+    proposed = within_bounds(log_rate + change, largest)
     momentum = jax.nn.sigmoid(momentum_logit)
     return momentum * log_rate + (1.0 - momentum) * proposed, proposed
+
+
+def within_bounds(log_rate: Float[Array, " n"], largest: float) -> Float[Array, " n"]:
+    """Clipped to [-33, largest], with derivative 1 everywhere."""
+    clipped = jnp.clip(log_rate, SMALLEST_LOG_RATE, largest)
+    return log_rate + jax.lax.stop_gradient(clipped - log_rate)
