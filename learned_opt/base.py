@@ -20,7 +20,8 @@ class LearnedOptimizer(Protocol):
 
     Implementations are frozen dataclasses of static choices, so they hash and never hold arrays. A
     rule that reads a validation loss has the class attribute `reads_eval_value = True`: it is given
-    `eval_value=` beside `value=`, where NaN means that there is none this step.
+    `eval_value=` beside `value=`, where NaN means that there is none this step. One that moves
+    parameters in several ways names each one's by `labels(params)`, and `opt` takes `labels=`.
     """
 
     def init(self, key: PRNGKeyArray) -> Theta:

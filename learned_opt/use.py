@@ -20,6 +20,7 @@ def load(
     name_or_path: str | Path | None = None,
     num_steps: int | None = None,
     learning_rate: float | None = None,
+    labels: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer, ready for an optax training loop.
 
@@ -27,7 +28,9 @@ def load(
     name of a hand-designed optimizer. num_steps: updates the training run will make, at least 1
     (None: 10,000, but velo, celo and celo_adam must be told); after them schedules hold their last
     value. learning_rate: a finite number above 0 that replaces the rule's starting rate where it
-    has one. Raises WeightsError (a ValueError) and ValueError.
+    has one. labels: which way each parameter goes, for celo2 alone: "network" or "adam" in a tree
+    like that of the parameters, where one name may stand for a subtree, or a function from
+    parameters to such a tree. Raises WeightsError (a ValueError) and ValueError.
 
     `tx.update(grads, state, params, value=loss)`: value= is accepted by all, and read by the rules
     that use it. Those that read a validation loss take `eval_value=` beside it, NaN where there is
@@ -38,6 +41,8 @@ def load(
     _check_learning_rate(learning_rate)
     name = DEFAULT_WEIGHTS if name_or_path is None else name_or_path
     if name in HAND_DESIGNED:
+        if labels is not None:
+            raise ValueError(f"labels: {name} takes none; learned_opt.make({name!r}, groups=...)")
         chosen: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
         return make(str(name), horizon, **chosen)
     rule, theta, _ = read(locate(name, other_names=HAND_DESIGNED))
@@ -46,7 +51,11 @@ def load(
             f"num_steps: {name} must be told how many updates the run will make, since its step "
             f"size follows the fraction of the run that is left: load({str(name)!r}, num_steps=...)"
         )
-    tx = optax.with_extra_args_support(rule.opt(theta, horizon, learning_rate=learning_rate))
+    if labels is not None and not hasattr(rule, "labels"):
+        raise ValueError(f"labels: {name} takes none; it moves all parameters in one way")
+    routed = {} if labels is None else {"labels": labels}
+    tx = rule.opt(theta, horizon, learning_rate=learning_rate, **routed)
+    tx = optax.with_extra_args_support(tx)
     return warn_of_stand_in(str(name), tx) if reads_eval_value(rule) else tx
 
 

@@ -31,6 +31,7 @@ from learned_opt.learned.parts.local_network import (
 from learned_opt.learned.parts.memory import Decays, Memory
 from learned_opt.learned.parts.moment_features import FACTORED_DECAYS, MOMENTUM_DECAYS
 from learned_opt.learned.parts.perceptron import init_perceptron
+from learned_opt.learned.parts.routing import Labels, route
 from learned_opt.learned.parts.tensorwise import tensorwise
 from learned_opt.naming import check_name
 
@@ -98,10 +99,13 @@ class Celo2:
         horizon: Horizon,
         key: PRNGKeyArray | None = None,
         learning_rate: float | Array | None = None,
+        labels: Labels | None = None,
     ) -> optax.GradientTransformationExtraArgs:
         """The rule with weights `theta`; it reads no extra arguments and no key.
 
-        horizon: of the schedule. learning_rate: in place of the rule's own.
+        horizon: of the schedule. learning_rate: in place of the rule's own. labels: "network" or
+        "adam" in place of `self.labels`: a tree of them, as that of the parameters or the top of
+        it, or a function from parameters to one; the first `init` raises ValueError on any other.
         """
         del key
         rate = self.learning_rate if learning_rate is None else learning_rate
@@ -124,7 +128,9 @@ class Celo2:
             "network": tensorwise("celo2", _fresh_memory, network),
             "adam": tensorwise("celo2", _fresh_moments, adam),
         }
-        return optax.partition(rules, self.labels)
+        return optax.partition(
+            rules, self.labels if labels is None else route(labels, tuple(rules))
+        )
 
     def _direction(
         self, theta: Theta, memory: Memory, gradient: Float[Array, "*s"], param: Float[Array, "*s"]

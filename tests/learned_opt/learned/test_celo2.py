@@ -1,5 +1,6 @@
 """Celo2 against its published numbers and a second implementation."""
 
+import math
 from functools import partial
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+import learned_opt
 from learned_opt.learned.celo2 import PRESETS, Celo2, orthogonalised
 from tests.local_rules import LocalOracle
 
@@ -162,6 +164,73 @@ def test_a_subclass_may_divide_parameters_another_way():
     np.testing.assert_array_equal(mine["gain"], its["gain"])
     adam = 0.2 / np.sqrt(0.05 * 4.0 + 1e-8)
     np.testing.assert_allclose(mine["head"]["kernel"], -20.0 * 0.001 * adam, rtol=1e-5)
+
+
+HEADED = {"embed": {"table": jnp.ones((3, 2))}, "body": jnp.ones((2, 2))}
+HEADED |= {"head": [jnp.ones((2, 2)), None, jnp.ones(2)]}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    rule = Celo2(hidden=2)
+    learned_opt.write(tmp_path / "celo2.safetensors", rule, weights(rule), {})
+    return tmp_path / "celo2.safetensors"
+
+
+def test_who_loads_weights_may_divide_parameters(saved):
+    routed = {"embed": "adam", "body": "network", "head": ["adam", "adam", "network"]}
+
+    def by_rank(params):
+        told = jax.tree.map(lambda p: "network" if p.ndim > 1 else "adam", params)
+        return told | {"embed": "adam"}
+
+    @jax.jit
+    def first(gradients):
+        own, mine, ranked = (
+            learned_opt.load(saved, num_steps=10, labels=labels)
+            for labels in (None, routed, by_rank)
+        )
+        trained = {"embed": True, "body": True, "head": [True, False, False]}
+        rules = own, optax.masked(mine, trained), ranked
+        return [tx.update(gradients, tx.init(HEADED), HEADED)[0] for tx in rules]
+
+    own, mine, ranked = first(jax.tree.map(lambda p: 2.0 * p, HEADED))
+    adam = -20.0 * 0.001 * 0.2 / math.sqrt(0.05 * 4.0 + 1e-8)
+    for moved in (
+        mine["embed"]["table"],
+        mine["head"][0],
+        ranked["head"][2],
+        ranked["embed"]["table"],
+    ):
+        np.testing.assert_allclose(moved, adam, rtol=1e-5)
+    for same in (mine["body"], ranked["body"]):
+        np.testing.assert_array_equal(same, own["body"])
+    np.testing.assert_array_equal(ranked["head"][0], own["head"][0])
+    assert not np.allclose(own["head"][0], adam, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("adm", "^labels: all: 'adm' is not allowed; did you mean adam"),
+        (
+            {"embed": "muon", "body": 3, "head": "adam"},
+            "body: 3 is not allowed .*; embed: 'muon' is not allowed",
+        ),
+        ({"embed": "adam", "head": ["adam"]}, "body: has no label; head/2: has no label$"),
+        ({"embed": "adam", "body": {"k": "adam"}, "head": "adam"}, "body: has.*body/k: is not a"),
+        (lambda _: {"embed": "adam"}, "labels: body: has no label; head/0: has no label; head/2"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named(saved, labels, message):
+    with pytest.raises(ValueError, match=message):
+        learned_opt.load(saved, labels=labels).init(HEADED)
+
+
+@pytest.mark.parametrize("name", ["adam", "small_fc"])
+def test_rules_without_ways_take_no_labels(name):
+    with pytest.raises(ValueError, match=f"^labels: {name} takes none"):
+        learned_opt.load(name, labels="adam")
 
 
 @pytest.mark.parametrize(
