@@ -72,7 +72,6 @@ ADAMW = "AdamW 0.001 constant"
 GRID = {f"AdamW {rate:g} {shape}": (rate, shape) for rate in RATES for shape in SHAPES}
 RUNS, OTHERS, TRAINING = range(3)  # what keys are for: the runs, their baselines' curves, choices
 FROM = {0.1: " from a tenth of the rate", 10.0: " from ten times the rate"}
-LOUD = tuple(FROM)
 RULES = (
     *(f"LHOPT{start}" for start in ("", *FROM.values())),
     *("replay", "progress only", "shuffled features", "random", "no choices", "CIAO cosine"),
@@ -273,8 +272,8 @@ def measure(bench: Bench, by: Contenders, halved: bool) -> None:
     if halved:
         return
     for i, theta in enumerate(by.controllers):
-        for factor in LOUD:
-            bench.controlled(f"LHOPT {i}{FROM[factor]}", theta, factor)
+        for factor, start in FROM.items():
+            bench.controlled(f"LHOPT {i}{start}", theta, factor)
     if by.reciter is not None:
         bench.controlled("progress only", by.reciter)
     draw, heads = np.random.default_rng(0), by.rule.control.heads
