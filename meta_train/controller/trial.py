@@ -1,4 +1,4 @@
-"""Runs on one task that differ only in what makes the updates, a controller or a rule; paired by key.
+"""Runs on one task that differ in what makes the updates, a controller or a rule; paired by key.
 
 Every function is of one run; callers vmap over keys and jit. Two runs with the same key have the
 same task, start and minibatches.
