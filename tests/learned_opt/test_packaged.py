@@ -12,6 +12,7 @@ SHIPPED = [
     "anchored_mlp",
     "hierarchical_rnn",
     "hierarchical_rnn_paper",
+    "lhopt",
     "small_fc",
     "tensor_lstm",
 ]
