@@ -421,7 +421,7 @@ def tables(told: Mapping[str, Any]) -> str:
 def draw(benches: Sequence[Bench], told: Mapping[str, Any]) -> None:
     """Rewards by task, and the learning rates that led to them."""
     matplotlib.rcParams |= {"svg.hashsalt": "learned-opt", "font.size": 8, "svg.fonttype": "none"}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.6), layout="constrained")
     marks = {"LHOPT": "o", "replay": "+", "progress only": "x", "no choices": "|"}
     for name, mark in marks.items():
         for row, found in enumerate(told["tasks"].values()):
@@ -437,13 +437,13 @@ def draw(benches: Sequence[Bench], told: Mapping[str, Any]) -> None:
     left.axvline(0.0, color="#999999", lw=0.8)
     left.invert_yaxis()
     left.set(xlabel="reward against AdamW 1e-3 (0.69: twice its steps)")
-    left.legend(fontsize=7)
+    figure.legend(loc="outside lower center", ncols=len(marks) + 1, fontsize=7)
     progress = (np.arange(PAUSES) + 0.5) / PAUSES
     for bench in benches:
         rates = np.exp(np.median(np.log(of(bench, "LHOPT")[0].rates), axis=0))
         right.plot(progress, rates, lw=1, label=bench.environment.name)
     right.set(xlabel="fraction of the run", ylabel="learning rate of CIAO", yscale="log")
-    right.legend(fontsize=6)
+    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6, frameon=False)
     figure.savefig(DOCS / "images" / "lhopt_heldout.svg", metadata={"Date": None})
     plt.close(figure)
 
