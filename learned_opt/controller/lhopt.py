@@ -164,7 +164,7 @@ class LHOPT:
     ) -> tuple[Recurrent, Choices]:
         """(state of the policy, its likeliest choices) after an observation."""
         recurrent, logits = self.policy.step(theta["policy"], recurrent, theta["normaliser"](seen))
-        return recurrent, jnp.stack([jnp.argmax(head) for head in self.policy.split(logits)])
+        return recurrent, self.policy.largest(logits)
 
     def _pause(self, theta: Theta, state: LHOPTState, params: Params, loss: Array) -> LHOPTState:
         session = state.session

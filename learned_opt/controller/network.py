@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Theta
 
@@ -119,6 +119,11 @@ class Network:
         """The outputs of every head."""
         ends = [sum(self.outputs[: i + 1]) for i in range(len(self.outputs) - 1)]
         return jnp.split(outputs, ends, axis=-1)
+
+    def largest(self, outputs: Float[Array, "*batch outputs"]) -> Int[Array, "*batch heads"]:
+        """The index of the largest output of every head."""
+        found = [jnp.argmax(head, axis=-1) for head in self.split(outputs)]
+        return jnp.stack(found, axis=-1).astype(jnp.int32)
 
     def _remember(self, weights: Theta, state: Recurrent, x: Array) -> Recurrent:
         """One step of the LSTM; gates in the order input, forget, candidate, output."""

@@ -72,7 +72,7 @@ class Agent:
         )
         # The largest of logits plus Gumbel noise is a draw from their distribution.
         noisy = outputs + jax.random.gumbel(key, outputs.shape)
-        choices = _largest(self.policy.split(noisy))
+        choices = self.policy.largest(noisy)
         critic, value = self.critic.step(
             weights["critic"], memory.critic, scales.critic(_everything(seen))
         )
@@ -87,7 +87,7 @@ class Agent:
             weights["policy"], memory.policy, scales.policy(seen.observation)
         )
         nothing = jnp.zeros(())
-        choices = _largest(self.policy.split(outputs))
+        choices = self.policy.largest(outputs)
         return Memory(policy, memory.critic), Choice(choices, nothing, nothing)
 
     def judge(self, scales: Scales) -> Judge:
@@ -100,10 +100,6 @@ class Agent:
             return Judged(log_prob, entropy, value[..., 0])
 
         return judge
-
-
-def _largest(outputs: list[Array]) -> Int[Array, "*batch heads"]:
-    return jnp.stack([jnp.argmax(head, axis=-1) for head in outputs], axis=-1).astype(jnp.int32)
 
 
 def _everything(seen: Seen) -> Float[Array, "*batch inputs"]:
