@@ -9,6 +9,7 @@ of one training does best there, as a checkpoint is chosen.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -67,7 +68,11 @@ LONGER = {"digits, 4 x as long": 4, "digits, 16 x as long": 16}
 
 CAP = 20.0  # most times the baseline's steps that a run may count for
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-SHAPES = ("constant", "cosine", "linear")
+SHAPES = {  # of learning rates, by the fraction of the run that is done
+    "constant": jnp.ones_like,
+    "cosine": lambda done: 0.5 * (1.0 + jnp.cos(jnp.pi * done)),
+    "linear": lambda done: 1.0 - done,
+}
 ADAMW = "AdamW 0.001 constant"
 GRID = {f"AdamW {rate:g} {shape}": (rate, shape) for rate in RATES for shape in SHAPES}
 RUNS, OTHERS, TRAINING = range(3)  # what keys are for: the runs, their baselines' curves, choices
@@ -77,7 +82,6 @@ RULES = (
     *("replay", "progress only", "shuffled features", "random", "no choices", "CIAO cosine"),
     *("Adam 0.001 constant", "AdamW 0.001 cosine"),
 )
-MOST = 9  # controllers
 RESAMPLES = 2000
 
 
@@ -141,7 +145,7 @@ class Bench:
         rate, shape = GRID[name]
         keys, prefix = (self.others, "curve of ") if others else (self.keys, "")
         name = name if decay else name.replace("AdamW", "Adam")
-        call = lambda: self._adamw(self.data, rate, SHAPES.index(shape), decay, keys)
+        call = lambda: self._adamw(self.data, rate, [*SHAPES].index(shape), decay, keys)
         return self.result(prefix + name, call)
 
     def ciao(self, name: str, values: Mapping[str, Any]) -> Found:
@@ -167,8 +171,7 @@ class Bench:
     def _adamw(self) -> Callable[..., Trial]:
         def run(data, rate, shape, decay, key):
             def schedule(count):
-                at = count / self.steps
-                falls = jnp.stack([jnp.ones(()), 0.5 * (1.0 + jnp.cos(jnp.pi * at)), 1.0 - at])
+                falls = jnp.stack([fall(count / self.steps) for fall in SHAPES.values()])
                 return rate * falls[shape]
 
             rule = optax.adamw(schedule, weight_decay=decay)
@@ -287,7 +290,7 @@ def measure(bench: Bench, by: Contenders, halved: bool) -> None:
     values = start_values(by.rule.control.table)
     start = {name: jnp.full(bench.steps, value) for name, value in values.items()}
     bench.ciao("no choices", start)
-    falling = 0.5 * (1.0 + jnp.cos(jnp.pi * counts / bench.steps))
+    falling = SHAPES["cosine"](counts / bench.steps)
     bench.ciao("CIAO cosine", start | {"learning_rate": start["learning_rate"] * falling})
     replayed = schedules(by.recording, bench.steps)
     bench.ciao("replay", {name: jax.vmap(f)(counts) for name, f in replayed.items()})
@@ -328,10 +331,10 @@ def scores(benches: Sequence[Bench], name: str, baseline: str, **how: Any) -> np
 
 def of(bench: Bench, name: str) -> list[Found]:
     """The runs of a method, by every controller where it is LHOPT's; none that was not measured."""
-    names, rest = [name], name.removeprefix("LHOPT")
+    names, rest = iter([name]), name.removeprefix("LHOPT")
     if name != rest:
-        names = [f"LHOPT {i}{rest}" for i in range(MOST)]
-    return [bench.found(one) for one in names if one in bench]
+        names = (f"LHOPT {i}{rest}" for i in itertools.count())
+    return [bench.found(one) for one in itertools.takewhile(bench.__contains__, names)]
 
 
 def median_and_interval(found: np.ndarray) -> list[float]:
