@@ -159,14 +159,14 @@ def inner_step(
     session: Session,
     gradients: Params,
     params: Params,
-    measured: bool | Bool[Array, ""] | None = None,
+    measured: bool | None = None,
     **extra: Any,
 ) -> tuple[Params, Session]:
     """One step of the inner optimizer: (updates, session).
 
     measured: whether statistics are taken; None takes them on the first of every four steps since
-    the last pause. A program that knows where it stands says so: runs that are vmapped then take
-    them together or not at all. extra: for inner optimizers that read more, `value` for instance.
+    the last pause. A program that knows where it stands says so, and has no branch. extra: for
+    inner optimizers that read more, `value` for instance.
     """
     updates, inner, quantities = control.inner.step(
         gradients, session.inner, params, session.values, extra
@@ -177,8 +177,8 @@ def inner_step(
         eps = session.values.get("eps", control.inner.eps)
         return sums.adding(statistics(quantities, params, after, eps))
 
-    if not isinstance(measured, bool):
-        due = session.step % STATISTICS_EVERY == 0 if measured is None else measured
+    if measured is None:
+        due = session.step % STATISTICS_EVERY == 0
         sums = jax.lax.cond(due, measure, lambda sums: sums, session.sums)
     else:
         sums = measure(session.sums) if measured else session.sums

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from learned_opt.base import Params
 from learned_opt.controller.session import LARGEST_LOSS
@@ -27,8 +27,8 @@ class Environment:
     steps: int
 
 
-# (gradients, state, params, loss, updates made since the last pause) -> (updates, state)
-Update = Callable[[Params, Any, Params, Array, Array], tuple[Params, Any]]
+# (gradients, state, params, loss, whether it is the first of a block) -> (updates, state)
+Update = Callable[[Params, Any, Params, Array, bool], tuple[Params, Any]]
 
 
 class Run(NamedTuple):
@@ -45,23 +45,43 @@ def draw_task(environment: Environment, key: PRNGKeyArray, sample: int | Array) 
 
 
 def stretch(
-    environment: Environment, task: Task, run: Run, key: PRNGKeyArray, update: Update
+    environment: Environment,
+    task: Task,
+    run: Run,
+    key: PRNGKeyArray,
+    update: Update,
+    block: int = 1,
 ) -> tuple[Run, Float[Array, ""]]:
-    """The updates between two pauses: (run, mean training loss before them)."""
+    """The updates between two pauses: (run, mean training loss before them).
+
+    block: updates that are compiled as one piece; `update` is told which is the first of each.
+    """
     distort = optax.with_extra_args_support(task.gradient)
 
-    def step(run: Run, at: tuple[Array, Array]):
-        number, (batch_key, loss_key, gradient_key) = at
+    def step(run: Run, keys: Shaped[PRNGKeyArray, " 3"], first: bool):
+        batch_key, loss_key, gradient_key = keys
         batch = task.batch(batch_key, "train")
         loss, grads = jax.value_and_grad(task.loss)(run.params, loss_key, batch)
         grads, gradient_state = distort.update(
             grads, run.gradient_state, run.params, key=gradient_key
         )
-        updates, state = update(grads, run.state, run.params, loss, number)
+        updates, state = update(grads, run.state, run.params, loss, first)
         return Run(optax.apply_updates(run.params, updates), state, gradient_state), loss
 
+    def piece(run: Run, keys: Shaped[PRNGKeyArray, "block 3"]):
+        losses = []
+        for number, at in enumerate(keys):
+            run, loss = step(run, at, number == 0)
+            losses.append(loss)
+        return run, jnp.stack(losses)
+
     keys = jax.random.split(key, (environment.steps, 3))
-    run, losses = jax.lax.scan(step, run, (jnp.arange(environment.steps), keys))
+    whole, rest = divmod(environment.steps, block)
+    run, losses = jax.lax.scan(piece, run, keys[: whole * block].reshape(whole, block, 3))
+    losses = losses.ravel()
+    if rest:
+        run, last = piece(run, keys[whole * block :])
+        losses = jnp.concatenate([losses, last])
     return run, jnp.mean(losses)
 
 
@@ -98,9 +118,9 @@ def baseline_losses(
     run = Run(params, rule.init(params), task.gradient.init(params))
 
     def update(
-        grads: Params, state: Any, params: Params, loss: Array, number: Array
+        grads: Params, state: Any, params: Params, loss: Array, first: bool
     ) -> tuple[Params, Any]:
-        del loss, number
+        del loss, first
         return rule.update(grads, state, params)
 
     def pause(run: Run, key: PRNGKeyArray):

@@ -59,10 +59,9 @@ def controlled(control: Control) -> Update:
     """A session's updates; all runs of a program take statistics at the same steps."""
 
     def update(
-        grads: Params, session: Session, params: Params, loss: Array, number: Array
+        grads: Params, session: Session, params: Params, loss: Array, first: bool
     ) -> tuple[Params, Session]:
-        due = number % STATISTICS_EVERY == 0
-        return inner_step(control, session, grads, params, measured=due, value=loss)
+        return inner_step(control, session, grads, params, measured=first, value=loss)
 
     return update
 
@@ -101,7 +100,7 @@ def episode(
         memory, choice = choose(carry.memory, seen, choice_key)
         params, session = act(control, session, params, choice.choices)
         run = Run(params, session, carry.run.gradient_state)
-        run, train_loss = stretch(environment, task, run, stretch_key, update)
+        run, train_loss = stretch(environment, task, run, stretch_key, update, STATISTICS_EVERY)
         eval_loss = evaluate(task, run.params, eval_key)
         carry = _Carry(run, memory, history, train_loss, eval_loss)
         return carry, (seen, choice, session.values, eval_loss)

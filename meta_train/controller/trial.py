@@ -16,7 +16,7 @@ from learned_opt.base import Params, Theta
 from learned_opt.controller.actions import Values, start_values
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.controller.network import Recurrent
-from learned_opt.controller.session import Session, act, begin, observe
+from learned_opt.controller.session import STATISTICS_EVERY, Session, act, begin, observe
 from meta_train.controller.environment import (
     Environment,
     Run,
@@ -40,6 +40,7 @@ class Driver(NamedTuple):
     begin: Callable[[Params], Any]
     pause: Callable[[Params, Any, Array, Array], tuple[Params, Any, Any]]
     update: Update
+    block: int = 1
 
 
 class Trial(NamedTuple):
@@ -91,7 +92,7 @@ def play(environment: Environment, data: Data, key: PRNGKeyArray, driver: Driver
         run, train_loss, eval_loss = carry
         params, state, noted = driver.pause(run.params, run.state, train_loss, eval_loss)
         run = Run(params, state, run.gradient_state)
-        run, train_loss = stretch(environment, task, run, key, driver.update)
+        run, train_loss = stretch(environment, task, run, key, driver.update, driver.block)
         eval_loss = evaluate(task, run.params, eval_key)
         return (run, train_loss, eval_loss), (eval_loss, test(run.params), noted)
 
@@ -124,18 +125,18 @@ def by_controller(rule: LHOPT, plan: Plan, pauses: int) -> Driver:
         params, session = act(control, session, params, choices)
         return params, (session, recurrent), Decision(session.values, choices)
 
-    def step(grads: Params, state: Any, params: Params, loss: Array, number: Array):
-        updates, session = update(grads, state[0], params, loss, number)
+    def step(grads: Params, state: Any, params: Params, loss: Array, first: bool):
+        updates, session = update(grads, state[0], params, loss, first)
         return updates, (session, state[1])
 
-    return Driver(start, pause, step)
+    return Driver(start, pause, step, STATISTICS_EVERY)
 
 
 def by_rule(rule: optax.GradientTransformation) -> Driver:
     """Any optax transformation by itself."""
 
-    def update(grads: Params, state: Any, params: Params, loss: Array, number: Array):
-        del loss, number
+    def update(grads: Params, state: Any, params: Params, loss: Array, first: bool):
+        del loss, first
         return rule.update(grads, state, params)
 
     return Driver(rule.init, lambda params, state, *losses: (params, state, ()), update)

@@ -13,7 +13,7 @@ from meta_train.controller.trial import by_controller, by_rule, greedy, play
 from tasks.families.mlp import MLPClassifier
 
 RULE = LHOPT(registers=0, dense=4, lstm=4, trunk=4)
-ENVIRONMENT = Environment("wine", MLPClassifier("wine", widths=(4,)), pauses=3, steps=4)
+ENVIRONMENT = Environment("wine", MLPClassifier("wine", widths=(4,)), pauses=3, steps=6)
 NOOP = jnp.array([action.neutral for action in RULE.control.table])
 FASTER = NOOP.at[0].set(6)
 
