@@ -115,7 +115,8 @@ Objective = union(OBJECTIVES)
 
 
 class Phase(Model):
-    """What changes from one meta-step on; a key that is left out or null stays as it was.
+    """What changes from one meta-step on; a key that is left out or null stays as it was, and in a
+    block of the kind before so does every key of it.
 
     Weights, their average and the meta-optimizer go on; the inner runs begin afresh.
     """
@@ -241,6 +242,7 @@ def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> C
     if not isinstance(data, dict):
         raise ConfigError(source, [Problem((), "must be a mapping of keys to values")])
     data, origin = apply({**DEFAULTS, **data}, overrides)
+    data = _with_whole_phases(data)
     if "optimizer" in data:
         annotation = Config.model_fields["optimizer"].annotation
         data["optimizer"] = with_preset(data["optimizer"], annotation)
@@ -256,6 +258,27 @@ def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> C
     if problems:
         raise ConfigError(source, problems, origin)
     return _absolute(config)
+
+
+def _with_whole_phases(data: dict[str, Any]) -> dict[str, Any]:
+    """The data with the keys that blocks of its phases leave out."""
+    if not isinstance(phases := data.get("phases"), list):
+        return data
+    current, whole = data, []
+    for phase in phases:
+        if isinstance(phase, dict):
+            phase = {name: _whole(block, current.get(name)) for name, block in phase.items()}
+            current = {**current, **{k: block for k, block in phase.items() if block is not None}}
+        whole.append(phase)
+    return {**data, "phases": whole}
+
+
+def _whole(block: Any, before: Any) -> Any:
+    """The block with what it leaves out as it was before, if that was of the same kind."""
+    if not (isinstance(block, dict) and isinstance(before, dict)):
+        return block
+    kind = before.get("kind")
+    return {**before, **block} if block.get("kind", kind) == kind else block
 
 
 def _absolute(config: Config) -> Config:

@@ -33,6 +33,18 @@ def test_a_phase_changes_its_keys_and_keeps_those_before():
     assert third.config.estimator.length == 3
 
 
+def test_a_block_of_a_phase_keeps_what_it_leaves_out_while_the_kind_stays():
+    first, second, third = (
+        stage.config.estimator
+        for stage in staged(
+            "estimator={kind: pes, length: 5, std: 0.02}",
+            "phases=[{at: 4, estimator: {std: 0.5}}, {at: 9, estimator: {kind: es, length: 7}}]",
+        )
+    )
+    assert second == first.model_copy(update={"std": 0.5})
+    assert (third.kind, third.length) == ("es", 7) and third.std not in (0.02, 0.5)
+
+
 def test_new_samples_come_at_multiples_inside_a_phase():
     found = staged(SAMPLED, "resample_every=5", "phases=[{at: 7, resample_every: 2}]")
     assert [stage.start for stage in found] == [0, 5, 7, 8, 10]
@@ -69,6 +81,8 @@ def test_only_sampled_tasks_are_sampled_anew():
             "phases=[{at: 5, tasks: [{kind: quadratic}, {kind: quadratic}]}]",
             "phases.0.tasks.1: the same name, 'quadratic', as tasks.0",
         ),
+        ("phases=[{at: 5, horizon: {kind: fixed}}]", "phases.0.horizon.steps: missing"),
+        ("phases=[3]", "phases.0: "),
     ],
 )
 def test_mistakes_in_phases_are_found_at_the_door(override, words):
