@@ -18,12 +18,13 @@ OLD_CHECKPOINT = {"0", "1", "2"}  # of the same project, before it kept configs
 class Published(NamedTuple):
     """leaves: arrays, or what else stands in their place, as "rnn_params/linear/w".
 
-    old: written before its project kept configs beside its weights. step: of meta-training, where
-    the file says it.
+    checkpoint: a whole one of google/learned_optimization, which keeps a config beside it. old:
+    written before it did. step: of meta-training, where the file says it.
     """
 
     path: Path
     leaves: dict[str, Any]
+    checkpoint: bool
     old: bool
     step: int | None
     sha256: str
@@ -39,15 +40,21 @@ def read(path: Path) -> Published:
         raise WeightsError(
             f"{path}: cut off, damaged or not a file of flax.serialization: {reason}"
         ) from None
+    step, names = None, set(tree) if isinstance(tree, dict) else set()
+    if names == CHECKPOINT:
+        step, tree = tree["step"], tree["params"]
+    elif names == OLD_CHECKPOINT:
+        tree = tree["0"]
     if not isinstance(tree, dict):
         raise WeightsError(f"{path}: holds {type(tree).__name__}, not a tree of arrays")
-    step, old = None, False
-    if set(tree) == CHECKPOINT:
-        step, tree = tree["step"], tree["params"]
-    elif set(tree) == OLD_CHECKPOINT:
-        tree, old = tree["0"], True
-    step = int(step) if isinstance(step, int | np.integer) else None
-    return Published(path, _flat(path, tree), old, step, hashlib.sha256(content).hexdigest())
+    return Published(
+        path,
+        _flat(path, tree),
+        names == CHECKPOINT,
+        names == OLD_CHECKPOINT,
+        _whole_number(step),
+        hashlib.sha256(content).hexdigest(),
+    )
 
 
 def _content(path: Path) -> bytes:
@@ -63,6 +70,12 @@ def _content(path: Path) -> bytes:
     if what := kind_of_file(content[:HEAD]):
         raise WeightsError(f"{path}: this is {what}, not a file of flax.serialization")
     return content
+
+
+def _whole_number(step: Any) -> int | None:
+    """An integer, Python's or an array's; None for all else."""
+    whole = isinstance(step, int | np.integer | np.ndarray) and np.ndim(step) == 0
+    return int(step) if whole and np.issubdtype(np.asarray(step).dtype, np.integer) else None
 
 
 def _flat(path: Path, tree: Any) -> dict[str, Any]:

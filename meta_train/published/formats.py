@@ -10,6 +10,8 @@ from learned_opt.learned.celo2 import PRESETS as CELO2_PRESETS
 from learned_opt.learned.celo_adam import CeloAdam
 from learned_opt.learned.small_fc import SmallFC
 from learned_opt.learned.velo import Velo
+from learned_opt.locate import WeightsError
+from learned_opt.spec import build_rule
 from meta_train.published import gin_config
 from meta_train.published.container import Published
 from meta_train.published.layouts import NETWORK, Layout, Leaves, controller, network, size
@@ -35,11 +37,14 @@ class Format(NamedTuple):
 
 
 def velo(file: Published, chosen: dict[str, Any]) -> Layout:
-    """chosen: fields of `Velo`, and `config`, the path of a config.gin or None."""
+    """chosen: fields of `Velo`, and `config`, the path of a config.gin or None.
+
+    Raises WeightsError where a config or a choice asks for a rule that cannot be.
+    """
     chosen = dict(chosen)
     config = chosen.pop("config", None)
     beside = file.path.parent / gin_config.NAME
-    if config is None and file.step is not None and beside.is_file():
+    if config is None and file.checkpoint and beside.is_file():
         config = beside
     found = file.leaves
     fields: dict[str, Any] = {
@@ -53,7 +58,10 @@ def velo(file: Published, chosen: dict[str, Any]) -> Layout:
         fields |= {"use_bugged_loss_features": True, "use_bugged_next_lstm_state": True}
     if config is not None:
         fields |= gin_config.choices(Path(config))
-    rule = Velo(**fields | chosen)
+    try:
+        rule = build_rule(Velo, fields | chosen)
+    except ValueError as error:
+        raise WeightsError(f"{config or file.path}: {error}") from None
     inputs = VELO_INPUTS + (rule.validation_flag is not None)
     lstm = controller("controller/", inputs, rule.hidden, rule.banks)
     return Layout(rule, lstm | network("bank/", rule.units, rule.banks))

@@ -83,11 +83,12 @@ def _check(kind: str, file: Published, layout: Layout) -> None:
 
 
 def _other(kind: str, file: Published) -> str:
-    """A hint where the names are those of another kind."""
-    names = set(file.leaves)
+    """A hint where the leaves are those of another kind; no config is asked."""
+    shapes = {name: getattr(leaf, "shape", None) for name, leaf in file.leaves.items()}
+    bare = file._replace(checkpoint=False)
     fits = [
         other
         for other, form in FORMATS.items()
-        if other != kind and names == set(form.layout(file, {}).shapes())
+        if other != kind and shapes == form.layout(bare, {}).shapes()
     ]
-    return f" (its leaves have the names of: {', '.join(fits)})" if fits else ""
+    return f" (its leaves are those of: {', '.join(fits)})" if fits else ""

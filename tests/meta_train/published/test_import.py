@@ -68,6 +68,7 @@ NESTED = b"\x81\xa1a" * 2000 + b"\xc0"
         (NESTED, "damaged"),
         (serialization.msgpack_serialize([1, 2]), "holds list"),
         (serialization.msgpack_serialize(np.zeros(3)), "holds ndarray"),
+        (files.file_bytes({"0": [], "1": "", "2": 0}), "holds list"),
         (files.file_bytes({"a\n\x1b[2J": np.zeros(1)}), "not part of small_fc weights"),
         (files.file_bytes({"a/b": np.zeros(1), "a": {"b": np.zeros(1)}}), "two leaves are called"),
     ],
@@ -118,8 +119,20 @@ def test_every_difference_is_listed_and_nothing_is_written(tmp_path):
 def test_weights_of_another_kind_are_recognised(kind, tmp_path):
     other = "celo" if kind == "celo_adam" else "celo_adam"
     content = files.file_bytes(files.drawn(SHAPES[other], 0))
-    with pytest.raises(WeightsError, match=f"its leaves have the names of: .*{other}"):
+    with pytest.raises(WeightsError, match=f"its leaves are those of: {other}"):
         bring(kind, content, tmp_path)
+
+
+def test_a_damaged_file_is_not_taken_for_another_kind(tmp_path):
+    """VeLO's leaves have the names of Celo's, and a config beside it says nothing of Celo."""
+    theta = files.drawn(SHAPES["velo"], 0)
+    theta["rnn_params"]["linear"]["b"][0] = np.nan
+    with pytest.raises(WeightsError) as refused:
+        bring("velo", files.file_bytes(theta), tmp_path)
+    assert str(refused.value).endswith("rnn_params/linear/b: 1 of 8 values are not finite")
+    (tmp_path / "config.gin").write_text("HyperV2.hidden = 3")
+    with pytest.raises(WeightsError, match="its leaves are those of: velo"):
+        bring("celo", files.file_bytes(theta, wrapped=True), tmp_path)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -153,7 +166,7 @@ def test_the_counts_of_the_published_files():
 
 
 def nothing() -> container.Published:
-    return container.Published(Path("none"), {}, False, None, "")
+    return container.Published(Path("none"), {}, False, False, None, "")
 
 
 def test_the_card_keeps_where_the_weights_come_from(tmp_path, capsys):
@@ -225,13 +238,28 @@ def test_bugs_of_velo_come_from_its_config_and_from_flags(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("step", "kept"), [(5, 5), (np.int64(5), 5), (np.array(5), 5), (5.0, None), (None, None)]
+)
+def test_the_config_of_a_checkpoint_is_read_however_its_step_is_written(step, kept, tmp_path):
+    theta = files.drawn(SHAPES["velo"], 0)
+    (tmp_path / "config.gin").write_text(CONFIG)
+    content = serialization.msgpack_serialize({"params": theta, "gen_id": "7", "step": step})
+    card = bring("velo", content, tmp_path)
+    assert card.get("meta_steps") == kept
+    assert card["spec"]["use_bugged_loss_features"] and card["spec"]["use_bugged_next_lstm_state"]
+
+
+@pytest.mark.parametrize(
     ("line", "part"),
     [
         ("HyperV2.mix_layers = False", "HyperV2.mix_layers = False: only True can be had"),
         ("HyperV2.step_mult = @rate", "HyperV2.step_mult = @rate: not a plain value"),
         ("HyperV2.hidden = 3", "HyperV2.hidden: not a choice of HyperV2"),
         ("HyperV2.lstm_hidden_size = 16", "must be (1, 16)"),
-        ("HyperV2.step_mult = -1.0", "step_mult: -1.0 is not allowed"),
+        ("HyperV2.step_mult = -1.0", "config.gin: step_mult: -1.0 is not allowed"),
+        ("HyperV2.lstm_hidden_size = '8'", "config.gin: spec.hidden: '8' is not int"),
+        ("HyperV2.exp_mult = None", "config.gin: spec.exp_mult: None is not float"),
+        ("HyperV2.param_scale_mult = 'no'", "config.gin: spec.param_scale_mult: 'no' is not bool"),
     ],
 )
 def test_configs_that_cannot_be_followed(line, part, tmp_path, capsys):
