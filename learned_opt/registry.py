@@ -2,8 +2,9 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import optax
@@ -51,13 +52,23 @@ LEARNED: dict[str, type] = {
 
 def check_num_steps(num_steps: int | None) -> int:
     """The length of the training run a rule plans for, an integer of at least 1; None is 10,000."""
-    if num_steps is None:
-        return DEFAULT_NUM_STEPS
-    if not isinstance(num_steps, Integral) or isinstance(num_steps, bool) or num_steps < 1:
+    return DEFAULT_NUM_STEPS if num_steps is None else check_count("num_steps", num_steps)
+
+
+def check_count(name: str, count: Any) -> int:
+    """Raises ValueError in the name of an argument that is not an integer of at least 1."""
+    if not isinstance(count, Integral) or isinstance(count, bool) or int(count) < 1:
+        raise ValueError(f"{name}: {count} is not allowed; it must be an integer, at least 1")
+    return int(count)
+
+
+def check_learning_rate(rate: float | None) -> None:
+    """Raises ValueError for a starting rate that is neither None nor a finite number above 0."""
+    number = isinstance(rate, Real) and not isinstance(rate, bool)
+    if rate is not None and not (number and math.isfinite(rate) and rate > 0):
         raise ValueError(
-            f"num_steps: {num_steps} is not allowed; it must be an integer, at least 1"
+            f"learning_rate: {rate!r} is not allowed; it must be a finite number above 0"
         )
-    return int(num_steps)
 
 
 def make(

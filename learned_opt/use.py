@@ -1,7 +1,5 @@
 """The way in for users: weights or a name, turned into an optax transformation."""
 
-import math
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ import optax
 from learned_opt.base import reads_eval_value
 from learned_opt.io import read
 from learned_opt.locate import locate
-from learned_opt.registry import HAND_DESIGNED, check_num_steps, make
+from learned_opt.registry import HAND_DESIGNED, check_learning_rate, check_num_steps, make
 from learned_opt.stand_in import warn_of_stand_in
 
 DEFAULT_WEIGHTS = "anchored_mlp"
@@ -38,7 +36,7 @@ def load(
     so. Evaluate and save `learned_opt.eval_params(state, params)`.
     """
     horizon = check_num_steps(num_steps)
-    _check_learning_rate(learning_rate)
+    check_learning_rate(learning_rate)
     name = DEFAULT_WEIGHTS if name_or_path is None else name_or_path
     if name in HAND_DESIGNED:
         if labels is not None:
@@ -57,11 +55,3 @@ def load(
     tx = rule.opt(theta, horizon, learning_rate=learning_rate, **routed)
     tx = optax.with_extra_args_support(tx)
     return warn_of_stand_in(str(name), tx) if reads_eval_value(rule) else tx
-
-
-def _check_learning_rate(rate: float | None) -> None:
-    number = isinstance(rate, Real) and not isinstance(rate, bool)
-    if rate is not None and not (number and math.isfinite(rate) and rate > 0):
-        raise ValueError(
-            f"learning_rate: {rate!r} is not allowed; it must be a finite number above 0"
-        )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from learned_opt.base import Params, Theta
@@ -20,7 +21,13 @@ from learned_opt.hand.ciao import DEFAULTS
 from learned_opt.hand.optax_adam import DEBIAS
 from learned_opt.io import read
 from learned_opt.locate import locate
-from learned_opt.registry import HAND_DESIGNED, check_num_steps, inject
+from learned_opt.registry import (
+    HAND_DESIGNED,
+    check_count,
+    check_learning_rate,
+    check_num_steps,
+    inject,
+)
 
 DEFAULT_CONTROLLER = "lhopt"
 
@@ -92,7 +99,7 @@ def controller(
             f"learned_opt.load({str(name_or_path)!r}), or as controller(..., optimizer="
             f"{str(name_or_path)!r})"
         )
-    most = check_num_steps(rule.pauses if pauses is None else pauses)
+    most = rule.pauses if pauses is None else check_count("pauses", pauses)
     inner, values = _inner(rule.control, optimizer, horizon, hyperparameters)
     control = replace(rule.control, inner=inner)
     return _around(rule, theta, control, values, horizon, most)
@@ -128,7 +135,37 @@ def _around(
         over = state.session.pause >= state.session.pauses
         return jax.lax.cond(over, lambda p, s: (p, s), pause, params, state)
 
-    return Controller(init, jax.jit(update), jax.jit(step), max(1, horizon // pauses))
+    compiled = jax.jit(update)
+
+    def run(
+        updates: Params, state: ControllerState, params: Params, **extra: Any
+    ) -> tuple[Params, ControllerState]:
+        # Functions, as `obj_fn`, are no arguments of a compiled program.
+        chosen = update if any(map(callable, extra.values())) else compiled
+        return chosen(updates, state, params, **extra)
+
+    return Controller(init, run, jax.jit(step), max(1, horizon // pauses))
+
+
+def _check_ciao(control: Control, given: Mapping[str, Any]) -> None:
+    """Raises ValueError for hyperparameters that CIAO cannot have under a controller."""
+    HAND_DESIGNED["ciao"].check(given)
+    logits = [action.name for action in control.table if action.kind == "logit"]
+    for name, value in given.items():
+        if name not in DEFAULTS:
+            raise ValueError(
+                f"ciao.{name}: cannot be set under a controller, which was trained on its "
+                f"default (allowed: {', '.join(DEFAULTS)})"
+            )
+        if not isinstance(value, int | float | np.generic | Array) or np.ndim(value):
+            raise ValueError(
+                f"ciao.{name}: {value!r} cannot be steered; a controller starts from a number"
+            )
+        if name in logits and not value < 1.0:
+            raise ValueError(
+                f"ciao.{name}: {value!r} is not allowed under a controller, which edits its "
+                "logit; it must be above 0 and below 1"
+            )
 
 
 def _inner(
@@ -137,16 +174,12 @@ def _inner(
     """The optimizer that is driven, and the values that are controlled, to begin with."""
     given = dict(hyperparameters)
     if optimizer == "ciao":
-        HAND_DESIGNED["ciao"].check(given)
+        _check_ciao(control, given)
         values = start_values(control.table)
-        fixed = {name: value for name, value in given.items() if name not in values}
-        for name in fixed:
-            if name not in DEFAULTS:
-                raise ValueError(
-                    f"ciao.{name}: cannot be set under a controller, which was trained on its "
-                    f"default (allowed: {', '.join(DEFAULTS)})"
-                )
         values |= {n: jnp.float32(given[n]) for n in values if n in given}
+        # 0 is what no factor moves.
+        values = {n: value for n, value in values.items() if n not in given or given[n] > 0.0}
+        fixed = {name: value for name, value in given.items() if name not in values}
         return Ciao(tuple(fixed.items())), values
     if optimizer in HAND_DESIGNED:
         name = str(optimizer)
@@ -171,6 +204,7 @@ def _inner(
     if isinstance(rule, LHOPT):
         raise ValueError(f"optimizer: {optimizer} is a controller itself")
     rate = given.pop("learning_rate", None)
+    check_learning_rate(rate)
     if given:
         raise ValueError(
             f"{optimizer}.{next(iter(given))}: unknown hyperparameter; a learned rule has one "

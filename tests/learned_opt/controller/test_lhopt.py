@@ -179,6 +179,34 @@ def test_a_hand_designed_optimizer_is_driven_by_what_it_has(folder, name, given)
         np.testing.assert_allclose(told[-1][1]["one_minus_b1"], 0.2, rtol=1e-6)
 
 
+def test_no_weight_decay_stays_none_and_the_rest_is_controlled(folder):
+    """0 has no logarithm to compare with its start; nothing that the policy reads may be NaN."""
+    path = folder / "searching.safetensors"
+    told = {}
+    for optimizer in ("ciao", "adamw"):
+        given: Any = {"optimizer": optimizer, "weight_decay": 0.0}
+        control = learned_opt.controller(path, num_steps=STEPS, **given)
+        told[optimizer] = driven(control, 6)[-1][1]
+        assert {*told[optimizer]}.isdisjoint({"weight_decay"})
+        state = control.step(START, control.init(START), 1.0, 1.0)[1]
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.recurrent))
+        assert not np.isclose(told[optimizer]["learning_rate"], 1e-3)
+    assert {*told["ciao"]} == {a.name for a in SMALL} - {"weight_decay"}
+
+
+def test_rules_that_read_the_loss_as_a_function_are_driven(folder):
+    control = learned_opt.controller(
+        folder / "noops.safetensors", num_steps=STEPS, optimizer="sgd", parts=["sam"]
+    )
+    value_of = lambda params: jnp.sum(jnp.square(params["w"])) + jnp.sum(params["b"])
+    gradients = jax.grad(value_of)(START)
+    state = control.init(START)
+    found, _ = control.update(gradients, state, START, obj_fn=value_of)
+    tx = learned_opt.make("sgd", STEPS, parts=["sam"])
+    wanted, _ = tx.update(gradients, tx.init(START), START, obj_fn=value_of)
+    close(found, wanted)
+
+
 def test_rates_of_averages_are_left_alone_where_a_change_would_jump(folder):
     path = folder / "noops.safetensors"
     chosen: Any = (("adam", {"debias": "count"}), ("lion", {}))
@@ -220,6 +248,14 @@ def test_bad_input(folder, tmp_path, monkeypatch):
         learned_opt.controller(path, num_steps=10, optimizer="sgd", learning_rate=rate)
     with pytest.raises(ValueError, match="ciao.clip: cannot be set"):
         learned_opt.controller(path, num_steps=10, clip="none")
+    with pytest.raises(ValueError, match="ciao.learning_rate: .* cannot be steered"):
+        learned_opt.controller(path, num_steps=10, learning_rate=rate)
+    with pytest.raises(ValueError, match="ciao.clip_ratio: 1.5 .* above 0 and below 1"):
+        learned_opt.controller(path, num_steps=10, clip_ratio=1.5)
+    with pytest.raises(ValueError, match="pauses: 0 is not allowed; .* at least 1"):
+        learned_opt.controller(path, num_steps=10, pauses=0)
+    with pytest.raises(ValueError, match="learning_rate: -1.0 .* finite number above 0"):
+        learned_opt.controller(path, 10, "anchored_mlp", learning_rate=-1.0)
     with pytest.raises(ValueError, match="value: lhopt reads the training loss"):
         RULE.opt(fresh(), 10).update(START, (), START)
     # Weights of another table: one that this release does not have, and one of other sizes.
