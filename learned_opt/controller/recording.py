@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
@@ -118,11 +119,14 @@ def _recording(found: Any) -> Recording:
     for name in ("inner", "source", "controller"):
         if not isinstance(found.get(name, ""), str):
             raise ValueError(f"{name}: {found[name]!r} is not allowed; it must be a text")
+    logit = found.get("logit", [])
+    if not (isinstance(logit, list) and all(isinstance(name, str) for name in logit)):
+        raise ValueError(f"logit: {logit!r} is not allowed; it must be a list of names")
     for name, runs in found["runs"].items():
         if not (isinstance(runs, list) and all(isinstance(run, list) for run in runs)):
             raise ValueError(f"runs.{name}: must be a list of runs, each a list of values")
     runs = {name: tuple(map(tuple, runs)) for name, runs in found["runs"].items()}
-    return Recording(**found | {"runs": runs, "logit": tuple(found.get("logit", ()))})
+    return Recording(**found | {"runs": runs, "logit": tuple(logit)})
 
 
 def _is_count(value: Any) -> bool:
@@ -130,4 +134,5 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max

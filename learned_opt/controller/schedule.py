@@ -1,6 +1,8 @@
 """Recorded hyperparameters, replayed without the controller on another model and length."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -39,12 +41,14 @@ def schedules(
     of `base` times recorded / start; `peak`, for the learning rate times recorded / highest
     instead. Logits are shifted, not multiplied. form: `linear` passes through the recorded values
     at the middle of their segments, linearly in logarithms (or logits); `constant` jumps. base: the
-    recorded starts unless given. After num_steps the last value stays. Raises ValueError.
+    recorded starts unless given; mode absolute takes none. After num_steps the last value stays.
+    Raises ValueError.
     """
     recording = recording if isinstance(recording, Recording) else read(recording)
     check_name("mode", mode, MODES)
     check_name("form", form, FORMS)
     length = check_num_steps(num_steps)
+    _check_base(recording, mode, base or {})
     base = dict(recording.start) | dict(base or {})
     found = {}
     for name, values in recording.values.items():
@@ -62,6 +66,20 @@ def schedules(
         else:
             found[name] = _scaled(scale, _curve(knots, length, form))
     return found
+
+
+def _check_base(recording: Recording, mode: Mode, base: Mapping[str, float]) -> None:
+    for name, value in base.items():
+        check_name("base", name, recording.runs)
+        if mode == "absolute":
+            raise ValueError(f"base: {name} has none in mode absolute: take relative, or peak")
+        if isinstance(value, Array):
+            continue
+        finite = isinstance(value, Real) and math.isfinite(value)
+        share = name in recording.logit
+        if not (finite and (0 < value < 1 if share else value >= 0)):
+            allowed = "above 0 and below 1" if share else "a finite number, at least 0"
+            raise ValueError(f"base.{name}: {value!r} is not allowed; it must be {allowed}")
 
 
 def _scaled(scale: float, curve: Schedule) -> Schedule:
@@ -152,6 +170,7 @@ def _plan(
     name = recording.inner if optimizer is None else optimizer
     check_name("optimizer", name, HAND_DESIGNED)
     entry, own = HAND_DESIGNED[name], name == recording.inner
+    entry.check(hyperparameters)
     mode = ("absolute" if own else "peak") if mode is None else mode
     steered = {recorded: _name_in(entry, recorded) for recorded in recording.runs}
     if names is None:
@@ -180,6 +199,7 @@ def _plan(
         if not isinstance(value, int | float):
             raise ValueError(f"{steered[recorded]}: {value!r} is not allowed; it must be a number")
         base[recorded] = 1.0 - value if steered[recorded] != recorded else value
+    base = {} if mode == "absolute" else base
     found = schedules(recording, num_steps, mode, form, base)
     return {str(steered[n]): _in_units(found[n], steered[n] != n) for n in names}, fixed
 

@@ -177,6 +177,9 @@ def test_a_file_keeps_everything(tmp_path):
         ({"runs": {}}, "runs: there must be at least one"),
         ({"runs": {"eps": [1e-3]}}, "runs.eps: must be a list of runs"),
         ({"start": {"eps": 1.0}}, "start: .'eps'. is not allowed"),
+        ({"logit": None}, "logit: None is not allowed; it must be a list"),
+        ({"logit": "clip_ratio"}, "logit: 'clip_ratio' is not allowed; it must be a list"),
+        ({"runs": {"x": [[10**400]]}, "start": {"x": 0.5}, "logit": []}, "runs.x: 10+ is not"),
         ({"logit": ["clip"]}, "logit: unknown name 'clip'; did you mean clip_ratio"),
         ({"runs": {"eps": [[1e-3], [1.0, 2.0]]}, "start": {"eps": 1}, "logit": []}, "as many runs"),
         ({"runs": {"eps": [[-1.0]]}, "start": {"eps": 1.0}, "logit": []}, "runs.eps: -1.0 is not"),
@@ -216,6 +219,30 @@ def test_files_that_do_not_fit_are_told(tmp_path, change, message, unchecked):
 def test_what_cannot_be_replayed_is_told(fields, message, unchecked):
     with pytest.raises(ValueError, match=message):
         replay(RECORDING, **{"num_steps": 40} | fields)
+
+
+@pytest.mark.parametrize(
+    ("mode", "base", "message"),
+    [
+        ("relative", {"learning_rat": 1.0}, "base: unknown name .*did you mean learning_rate"),
+        ("absolute", {"learning_rate": 1.0}, "base: learning_rate has none in mode absolute"),
+        ("relative", {"clip_ratio": 1.5}, "base.clip_ratio: 1.5 .* above 0 and below 1"),
+        ("peak", {"learning_rate": float("nan")}, "base.learning_rate: nan .* at least 0"),
+        ("peak", {"learning_rate": "fast"}, "base.learning_rate: 'fast' .* a finite number"),
+    ],
+)
+def test_a_base_that_would_be_ignored_or_wrong_is_told(mode, base, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        schedules(RECORDING, 40, mode, base=base)
+
+
+def test_hyperparameters_are_checked_before_values_are_planned(unchecked):
+    with pytest.raises(ValueError, match="adamw.lerning_rate: unknown .* did you mean learn"):
+        planned(RECORDING, 40, "adamw", lerning_rate=1.0)
+    with pytest.raises(ValueError, match="adamw.learning_rate: -1.0 is not allowed"):
+        planned(RECORDING, 40, "adamw", learning_rate=-1.0)
+    with pytest.raises(ValueError, match="clip_ratio: 1.5 is not allowed"):
+        replay(RECORDING, 40, mode="relative", clip_ratio=1.5)
 
 
 def test_what_stays_is_as_made():
