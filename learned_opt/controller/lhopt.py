@@ -18,7 +18,15 @@ from learned_opt.columns import is_trained
 from learned_opt.controller.actions import Choices, draw_values, start_values
 from learned_opt.controller.leaves import placed
 from learned_opt.controller.network import Network, Normaliser, Recurrent
-from learned_opt.controller.session import Control, Session, act, begin, inner_step, observe
+from learned_opt.controller.session import (
+    Control,
+    Session,
+    act,
+    begin,
+    inner_step,
+    observe,
+    one_number,
+)
 from learned_opt.learned.parts.checks import check_at_least_one
 from learned_opt.learned.parts.loss_buffer import needed_loss
 
@@ -116,7 +124,7 @@ class LHOPT:
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
             if params is None:
                 raise ValueError("params: lhopt reads them, pass params")
-            loss = needed_loss("lhopt", extra)
+            loss = one_number("value", needed_loss("lhopt", extra))
             state = _hear(state, extra.get("eval_value"))
             due = (state.count % every == 0) & (state.count // every < pauses)
             state = _once(due, lambda s: self._pause(theta, s, params, loss), state)
@@ -196,7 +204,7 @@ def _once(due: Array, change: Callable[[Any], Any], state: Any) -> Any:
 def _hear(state: LHOPTState, eval_value: Any) -> LHOPTState:
     if eval_value is None:
         return state
-    new = jnp.asarray(eval_value, jnp.float32)
+    new = one_number("eval_value", eval_value)
     none = jnp.isnan(new)
     return state._replace(
         heard=jnp.where(none, state.heard, new), has_heard=state.has_heard | ~none

@@ -198,7 +198,7 @@ def observe(
     eval_loss: on held-out data, now. Either may be NaN or infinite; an `eval_loss` that is, or that
     is above 1e4 and 1e4 times that of the start, is a run that diverged.
     """
-    train, evaluated = jnp.asarray(train_loss, jnp.float32), jnp.asarray(eval_loss, jnp.float32)
+    train, evaluated = one_number("train_loss", train_loss), one_number("eval_loss", eval_loss)
     first = session.pause == 0
     # What is kept from the start is worth the loss at the start.
     at_start = lambda kept: kept._replace(eval_loss=jnp.where(first, evaluated, kept.eval_loss))
@@ -233,6 +233,14 @@ def observe(
         | jnp.isinf(evaluated),
     )
     return session, control.show(seen)
+
+
+def one_number(name: str, loss: float | Array) -> Float[Array, ""]:
+    """The loss in float32. Raises ValueError, in the name of an argument, for another shape."""
+    found = jnp.asarray(loss, jnp.float32)
+    if found.ndim:
+        raise ValueError(f"{name}: shape {found.shape} is not allowed; it must be one number")
+    return found
 
 
 def act(

@@ -231,6 +231,18 @@ def test_the_step_size_of_a_learned_rule_is_driven(folder, tmp_path):
     assert not np.allclose(halves["w"], START["w"], rtol=1e-4)
 
 
+def test_losses_that_are_not_one_number_are_told(folder, unchecked):
+    tx = RULE.opt(fresh(), 10)
+    state, one, two = tx.init(START), jnp.ones(()), jnp.ones(2)
+    with pytest.raises(ValueError, match=r"^value: shape \(2,\) is not allowed"):
+        tx.update(START, state, START, value=two, eval_value=one)
+    with pytest.raises(ValueError, match=r"^eval_value: shape \(2,\) is not allowed"):
+        tx.update(START, state, START, value=one, eval_value=two)
+    control = learned_opt.controller(folder / "noops.safetensors", num_steps=10)
+    with pytest.raises(ValueError, match=r"^train_loss: shape \(2,\) is not allowed"):
+        control.step(START, control.init(START), two, one)
+
+
 def test_bad_input(folder, tmp_path, monkeypatch):
     path = folder / "noops.safetensors"
     with pytest.raises(ValueError, match="num_steps: a controller must be told"):
