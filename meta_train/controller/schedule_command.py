@@ -30,9 +30,10 @@ def record(args: argparse.Namespace) -> int:
     steps = args.steps or PER_PAUSE * pauses
     if steps % pauses:
         raise UsageError(f"--steps: {steps} is not allowed; it must be a multiple of {pauses}")
+    path = Path(args.out or f"{family.name}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)  # before the runs, which would be lost
     environment = Environment(family.name, family, pauses, steps // pauses)
     found, losses = recording.record(rule, theta, environment, args.seeds, short_name(args.name))
-    path = Path(args.out or f"{family.name}.json")
     write(found, path)
     print(pages.text(found))
     end = sorted(losses[:, -1])[len(losses) // 2]
@@ -55,9 +56,12 @@ def _family(kind: str, overrides: Sequence[str]) -> Any:
     data, origin = apply({"kind": kind}, overrides)
     model = describe(kind, FAMILIES[kind])
     try:
-        return model.model_validate(data).build()
+        # From JSON, as whole configs are: lists are read as the tuples that families have.
+        block = model.model_validate_json(json.dumps(data))
     except ValidationError as error:
         raise ConfigError(kind, explain(error, data, model), origin) from None
+    with usage():
+        return block.build()
 
 
 def show(args: argparse.Namespace) -> int:

@@ -86,7 +86,7 @@ def test_registers_stay_unused(recorded):
 
 
 def test_the_command_records_a_file_that_others_read(recorded, tmp_path, capsys):
-    weights, out = tmp_path / "restless.safetensors", tmp_path / "bowl.json"
+    weights, out = tmp_path / "restless.safetensors", tmp_path / "new" / "bowl.json"
     io.write(weights, RULE, recorded[2], {})
     command = ["schedule", "record", str(weights), "quadratic", "dim=3", "--out", str(out)]
     assert main([*command, "--steps", "20", "--pauses", "5", "--seeds", str(SEEDS)]) == 0
@@ -96,8 +96,13 @@ def test_the_command_records_a_file_that_others_read(recorded, tmp_path, capsys)
     for words, message in (
         (["--steps", "21", "--pauses", "5"], "--steps: 21 is not allowed"),
         (["dimm=3"], "did you mean dim"),
+        (["dim=0"], "dim: 0"),
     ):
         assert main([*command[:4], *words]) == 2
         assert message in capsys.readouterr().err
+    # A field that is a list is taken as such: what is wrong here is the number of steps.
+    command = ["schedule", "record", str(weights), "mlp_classifier", "widths=[4, 4]"]
+    assert main([*command, "--steps", "21", "--pauses", "5"]) == 2
+    assert "--steps: 21 is not allowed" in capsys.readouterr().err
     assert main(["schedule", "record", "hierarchical_rnn", "quadratic"]) == 2
     assert "is an update rule, not a controller" in capsys.readouterr().err
