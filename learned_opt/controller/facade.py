@@ -161,7 +161,7 @@ def _check_ciao(control: Control, given: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"ciao.{name}: {value!r} cannot be steered; a controller starts from a number"
             )
-        if name in logits and not value < 1.0:
+        if name in logits and not float(np.asarray(value)) < 1.0:
             raise ValueError(
                 f"ciao.{name}: {value!r} is not allowed under a controller, which edits its "
                 "logit; it must be above 0 and below 1"

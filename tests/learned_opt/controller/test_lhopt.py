@@ -255,8 +255,8 @@ def test_bad_input(folder, tmp_path, monkeypatch):
         learned_opt.controller(path, num_steps=10, optimizer=path)
     with pytest.raises(ValueError, match="adam.bb1: unknown hyperparameter; did you mean b1"):
         learned_opt.controller(path, num_steps=10, optimizer="adam", bb1=0.9)
+    rate = optax.constant_schedule(0.1)
     with pytest.raises(ValueError, match="sgd.learning_rate: .* cannot be steered"):
-        rate = optax.constant_schedule(0.1)
         learned_opt.controller(path, num_steps=10, optimizer="sgd", learning_rate=rate)
     with pytest.raises(ValueError, match="ciao.clip: cannot be set"):
         learned_opt.controller(path, num_steps=10, clip="none")
