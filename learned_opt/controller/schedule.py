@@ -39,10 +39,10 @@ def schedules(
 
     Pause k of K acts from update k num_steps / K on. mode: the recorded values; `relative`, those
     of `base` times recorded / start; `peak`, for the learning rate times recorded / highest
-    instead. Logits are shifted, not multiplied. form: `linear` passes through the recorded values
-    at the middle of their segments, linearly in logarithms (or logits); `constant` jumps. base: the
-    recorded starts unless given; mode absolute takes none. After num_steps the last value stays.
-    Raises ValueError.
+    instead. Logits are shifted, not multiplied, and 1 - b is at most 1. form: `linear` passes
+    through the recorded values at the middle of their segments, linearly in logarithms (or logits);
+    `constant` jumps. base: the recorded starts unless given; mode absolute takes none. After
+    num_steps the last value stays. Raises ValueError.
     """
     recording = recording if isinstance(recording, Recording) else read(recording)
     check_name("mode", mode, MODES)
@@ -64,7 +64,8 @@ def schedules(
             shift = 0.0 if mode == "absolute" else float(recording.on_line(name, scale))
             found[name] = _sigmoid(_curve(knots + shift, length, form))
         else:
-            found[name] = _scaled(scale, _curve(knots, length, form))
+            most = 1.0 if name.startswith("one_minus_") else math.inf
+            found[name] = _scaled(scale, _curve(knots, length, form), most)
     return found
 
 
@@ -82,8 +83,8 @@ def _check_base(recording: Recording, mode: Mode, base: Mapping[str, float]) -> 
             raise ValueError(f"base.{name}: {value!r} is not allowed; it must be {allowed}")
 
 
-def _scaled(scale: float, curve: Schedule) -> Schedule:
-    return lambda count: scale * jnp.exp(curve(count))
+def _scaled(scale: float, curve: Schedule, most: float) -> Schedule:
+    return lambda count: jnp.minimum(scale * jnp.exp(curve(count)), most)
 
 
 def _sigmoid(curve: Schedule) -> Schedule:

@@ -68,6 +68,14 @@ def test_relative_modes_scale_what_is_given():
     np.testing.assert_allclose(at(peak["weight_decay"], 0, 3), [1e-2, 8e-2], rtol=1e-5)
 
 
+def test_a_decay_scaled_beyond_its_end_stops_there():
+    """Recorded 10 times its start: 0.4 becomes 1, not 4, and b2 0, not -3."""
+    alone = schedules(RECORDING, 4, "relative", "constant", {"one_minus_b2": 0.4})
+    np.testing.assert_allclose(at(alone["one_minus_b2"], 0, 1), [1.0, 0.4], rtol=1e-6)
+    driven = planned(RECORDING, 4, "adamw", form="constant", names=["one_minus_b2"], b2=0.6)
+    np.testing.assert_allclose(at(driven["b2"], 0, 1), [0.0, 0.6], rtol=1e-6)
+
+
 def test_runs_are_joined_by_their_geometric_mean_and_logits_by_the_arithmetic_one():
     runs = {"learning_rate": ((1e-3, 4e-3), (4e-3, 1e-2)), "clip_ratio": ((0.8, 0.5), (0.2, 0.9))}
     start = {"learning_rate": 1e-3, "clip_ratio": 0.8}
