@@ -63,7 +63,7 @@ def ciao_init(params: Params, options: CiaoOptions = PUBLISHED) -> CiaoState:
     """Zeros. Raises ValueError on complex leaves."""
     refuse_complex(params)
     params = jax.tree.map(_wide, params, params)
-    zero = lambda: jnp.zeros(())
+    zero = lambda: jnp.zeros((), jnp.float32)
     zeros = lambda: jax.tree.map(jnp.zeros_like, params)
     norms = jax.tree.map(lambda p: zero(), params)
     extras = choices.fresh_extras(params, options)
@@ -85,7 +85,7 @@ def ciao_step(
     rate is relative to the norm of the tensor, that of vectors absolute. Averages are in float32.
     Entries of gradients that are not finite count as zero; integer leaves do not move.
     """
-    hyper = DEFAULTS | dict(hyper)
+    hyper = {n: jnp.asarray(x, jnp.float32) for n, x in (DEFAULTS | dict(hyper)).items()}
     own = jax.tree.map(_wide, params, params)
     gradients = jax.tree.map(lambda g, p: tame(_wide(g, p)), gradients, params)
     gradients, clipped, largest, clip_extra = _clip(gradients, state, hyper, options)

@@ -111,7 +111,7 @@ class Spread(NamedTuple):
 
     @staticmethod
     def fresh() -> "Spread":
-        return Spread(*(jnp.zeros(()) for _ in range(3)))
+        return Spread(*(jnp.zeros((), jnp.float32) for _ in range(3)))
 
     def seeing(self, x: Array, one_minus_decay: Scalar) -> "Spread":
         """Deviations are from the mean that knows x already, as in the original."""
@@ -147,7 +147,7 @@ def fresh_extras(params: Params, options: CiaoOptions) -> Extras:
     copies = {"param_norm": norm_of_tree, "z_score": lambda p: Spread.fresh()}
     zeros = lambda: jax.tree.map(jnp.zeros_like, params)
     square = zeros() if options.one_minus_hyper_rms else ()
-    hyper = Hyper(zeros(), zeros(), jnp.zeros(()), square, jnp.zeros(()))
+    hyper = Hyper(zeros(), zeros(), jnp.zeros((), jnp.float32), square, jnp.zeros((), jnp.float32))
     return Extras(
         copies[options.clip](params) if options.clip in copies else (),
         jax.tree.map(lambda p: Spread.fresh(), params) if options.eps_z is not None else (),
@@ -162,7 +162,7 @@ def norm(x: Array) -> Float[Array, ""]:
 
 def norm_of_tree(tree: Params) -> Float[Array, ""]:
     squares = [jnp.sum(jnp.square(x)) for x in jax.tree.leaves(tree)]
-    return jnp.sqrt(sum(squares, jnp.zeros(())))
+    return jnp.sqrt(sum(squares, jnp.zeros((), jnp.float32)))
 
 
 def centralized(g: Array, share: float) -> Array:

@@ -384,3 +384,15 @@ def test_what_is_not_trained_stays_and_non_finite_entries_count_as_zero():
 def test_wrong_choices_are_told(fields, message, unchecked):
     with pytest.raises(ValueError, match=message):
         make("ciao", 10, **fields)
+
+
+@pytest.mark.parametrize("given", [{}, {"clip": "z_score", "eps_z": 1.0, "hyper_rate": 0.1}])
+def test_in_programs_of_float64_the_state_stays_float32(given: Any):
+    with jax.enable_x64(True):
+        params = {"w": jnp.ones((3, 2), jnp.float64)}
+        tx = make("ciao", **given)
+        state = jax.eval_shape(tx.init, params)
+        updates, after = jax.eval_shape(tx.update, params, state, params)
+    assert updates["w"].dtype == jnp.float64
+    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
+    assert jnp.float64 not in [leaf.dtype for leaf in jax.tree.leaves(after)]
