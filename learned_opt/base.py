@@ -58,6 +58,11 @@ def _is_eval_point(node: Any) -> bool:
     return isinstance(node, EvalPoint)
 
 
+def _ends_search(node: Any) -> bool:
+    """Places to go back to are no part of where a run is."""
+    return _is_eval_point(node) or getattr(type(node), "is_put_aside", False)
+
+
 def _is_masked(node: Any) -> bool:
     return isinstance(node, optax.MaskedNode)
 
@@ -67,9 +72,10 @@ def eval_params(state: Any, params: Params) -> Params:
 
     Rules with a lookahead point take their gradients at `params` and keep the point that counts in
     the state; for all others this is `params` itself. Works through optax.chain, masked, partition,
-    MultiSteps, apply_if_finite and inject_hyperparams.
+    MultiSteps, apply_if_finite and inject_hyperparams, and passes over what has the class attribute
+    `is_put_aside = True`.
     """
-    for node in jax.tree.leaves(state, is_leaf=_is_eval_point):
+    for node in jax.tree.leaves(state, is_leaf=_ends_search):
         if _is_eval_point(node):
             params = jax.tree.map(
                 lambda point, p: p if _is_masked(point) else jnp.asarray(point, p.dtype),

@@ -11,6 +11,8 @@ from learned_opt.controller.leaves import Leaves, select
 class Snapshot(NamedTuple):
     """What is restored together: neither hyperparameters nor time, so going back costs budget."""
 
+    is_put_aside = True  # for eval_params
+
     params: Leaves
     inner: Any  # state of the inner optimizer
     eval_loss: Float[Array, "*batch"]  # last one known of these parameters; NaN: none

@@ -194,6 +194,24 @@ def test_no_weight_decay_stays_none_and_the_rest_is_controlled(folder):
     assert {*told["ciao"]} == {a.name for a in SMALL} - {"weight_decay"}
 
 
+def test_the_point_to_evaluate_is_that_of_the_run_not_of_a_place_it_may_go_back_to(folder):
+    path = folder / "noops.safetensors"
+    control = learned_opt.controller(path, STEPS, "schedule_free_adamw", learning_rate=0.1)
+    tx = learned_opt.make("schedule_free_adamw", STEPS, learning_rate=0.1)
+    gradients, params, state = loss(START)[1], START, control.init(START)
+    own, plain = tx.init(START), START
+    params, state = control.step(params, state, 1.0, 1.0)
+    for _ in range(3):
+        updates, state = control.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        updates, own = tx.update(gradients, own, plain)
+        plain = optax.apply_updates(plain, updates)
+    wanted = learned_opt.eval_params(own, plain)
+    close(learned_opt.eval_params(state, params), wanted, rtol=1e-4)
+    assert not np.allclose(wanted["w"], START["w"], rtol=1e-3)
+    assert not np.allclose(jax.tree.leaves(wanted)[1], jax.tree.leaves(plain)[1], rtol=1e-3)
+
+
 def test_rules_that_read_the_loss_as_a_function_are_driven(folder):
     control = learned_opt.controller(
         folder / "noops.safetensors", num_steps=STEPS, optimizer="sgd", parts=["sam"]
