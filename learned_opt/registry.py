@@ -58,7 +58,7 @@ def check_num_steps(num_steps: int | None) -> int:
 def check_count(name: str, count: Any) -> int:
     """Raises ValueError in the name of an argument that is not an integer of at least 1."""
     if not isinstance(count, Integral) or isinstance(count, bool) or int(count) < 1:
-        raise ValueError(f"{name}: {count} is not allowed; it must be an integer, at least 1")
+        raise ValueError(f"{name}: {count!r} is not allowed; it must be an integer, at least 1")
     return int(count)
 
 

@@ -92,6 +92,11 @@ def controller(
             "follows the fraction of the run that is left: controller(..., num_steps=N)"
         )
     horizon = check_num_steps(num_steps)
+    if not isinstance(optimizer, str | Path):
+        raise ValueError(
+            f"optimizer: {type(optimizer).__name__} is not allowed; a controller steers a "
+            "hand-designed optimizer, by its name, or weights of a learned rule"
+        )
     rule, theta, _ = read(locate(name_or_path))
     if not isinstance(rule, LHOPT):
         raise ValueError(

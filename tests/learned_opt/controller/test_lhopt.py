@@ -261,8 +261,14 @@ def test_losses_that_are_not_one_number_are_told(folder, unchecked):
         control.step(START, control.init(START), two, one)
 
 
-def test_bad_input(folder, tmp_path, monkeypatch):
+def test_bad_input(folder, tmp_path, monkeypatch, unchecked):
     path = folder / "noops.safetensors"
+    given: Any = optax.adam(1e-3)
+    with pytest.raises(ValueError, match="optimizer: GradientTransf.* is not allowed; .* name"):
+        learned_opt.controller(path, num_steps=10, optimizer=given)
+    text: Any = "10"
+    with pytest.raises(ValueError, match="num_steps: '10' is not allowed"):
+        learned_opt.controller(path, num_steps=text)
     with pytest.raises(ValueError, match="num_steps: a controller must be told"):
         learned_opt.controller(path)
     with pytest.raises(ValueError, match="num_steps: .* must be told how many"):
