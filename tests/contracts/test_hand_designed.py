@@ -178,7 +178,7 @@ def test_arguments_that_are_missing_or_wrong_are_told(entry, unchecked):
         with pytest.raises(ValueError, match=f"{name}: {entry.name} needs"):
             jax.eval_shape(lambda s, rest=rest: tx.update(PARAMS, s, **rest), state)
     for length in (0, -3, 1.5, float("nan"), True, "10"):
-        with pytest.raises(ValueError, match=f"num_steps: {length} is not allowed"):
+        with pytest.raises(ValueError, match=f"num_steps: {length!r} is not allowed"):
             make(entry.name, num_steps=length)
     for rate in (0.0, -0.1, float("nan"), float("inf"), True, "0.1"):
         with pytest.raises(ValueError, match=f"learning_rate: {rate!r} is not allowed"):
