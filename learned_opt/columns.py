@@ -1,6 +1,6 @@
 """A parameter tree as one row of columns, a column per scalar, grouped by tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -26,6 +26,25 @@ def refuse_complex(params: Params) -> None:
     leaves = jax.tree.leaves(params)
     if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in leaves):
         raise ValueError("parameters: complex leaves are not supported; split them in two")
+
+
+def leaves_like(tree: Params, total: int, shapes: Mapping[int, tuple[int, ...]]) -> list[Any]:
+    """The leaves of a tree of updates or parameters.
+
+    total: how many the parameters have. shapes: those of the trained ones, by their place. Raises
+    ValueError where the tree has others.
+    """
+    leaves = jax.tree.leaves(tree)
+    if len(leaves) != total:
+        raise ValueError(
+            f"updates: {len(leaves)} arrays, where the parameters have {total} (None is no array)"
+        )
+    for i, shape in shapes.items():
+        if (jnp.shape(leaves[i]) or (1,)) != (shape or (1,)):
+            raise ValueError(
+                f"updates: array {i} has shape {jnp.shape(leaves[i])}, its parameter {shape}"
+            )
+    return leaves
 
 
 class Group(NamedTuple):
@@ -90,12 +109,14 @@ class Columns:
         return tuple(found)
 
     def gather(self, tree: Params, like: Params) -> Float[Array, " n"]:
-        """The scalars of `tree` in float32, taking the leaves that are trained in `like`."""
-        kept = [
-            leaf.reshape(-1).astype(jnp.float32)
-            for leaf, model in zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True)
-            if is_trained(model)
-        ]
+        """The scalars of `tree` in float32, taking the leaves that are trained in `like`.
+
+        Raises ValueError where the two are not alike.
+        """
+        models = jax.tree.leaves(like)
+        shapes = {i: jnp.shape(leaf) for i, leaf in enumerate(models) if is_trained(leaf)}
+        leaves = leaves_like(tree, len(models), shapes)
+        kept = [jnp.ravel(leaves[i]).astype(jnp.float32) for i in shapes]
         return jnp.concatenate([kept[i] for i in self.order] or [jnp.zeros(0)])
 
     def scatter(self, row: Float[Array, " n"], like: Params) -> Params:
@@ -105,7 +126,7 @@ class Columns:
         parts = dict(zip(self.order, jnp.split(row, starts), strict=False))
         trained = iter(range(len(self.order)))
         return treedef.unflatten(
-            parts[next(trained)].reshape(jnp.shape(leaf)).astype(leaf.dtype)
+            parts[next(trained)].reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
             if is_trained(leaf)
             else jnp.zeros_like(leaf)
             for leaf in leaves

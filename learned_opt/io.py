@@ -40,7 +40,7 @@ def write(path: str | Path, rule: LearnedOptimizer, theta: Theta, card: dict[str
 
     theta: what `rule.init` gives, finite. card: JSON values on where the weights come from and what
     they are good for; non-finite numbers become null, and "format", "kind" and "spec" are set here.
-    Raises WeightsError.
+    Raises WeightsError, and OSError where the file cannot be written.
     """
     path = Path(path)
     kinds = [kind for kind, of in LEARNED.items() if of is type(rule)]

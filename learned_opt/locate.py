@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from learned_opt.naming import nearest
+from learned_opt.registry import LEARNED
 
 SUFFIX = ".safetensors"
 
@@ -36,6 +37,12 @@ def locate(name_or_path: str | Path, other_names: Iterable[str] = ()) -> Path:
         return path
     if path.exists():
         raise WeightsError(f"{path}: not a regular file")
+    if str(name_or_path) in LEARNED:
+        raise WeightsError(
+            f"{name_or_path}: no weights of this kind are packaged; give a file of them, which "
+            f"learned-opt train makes, or learned-opt import where others published theirs "
+            f"(packaged weights: {', '.join(shipped) or 'none'})"
+        )
     names = [*shipped, *other_names]
     raise WeightsError(
         f"{name_or_path}: no such file or name{nearest(path.name, names)} "

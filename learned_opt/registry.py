@@ -31,6 +31,8 @@ from learned_opt.learned.tensor_lstm import TensorLSTM
 from learned_opt.learned.velo import Velo
 from learned_opt.naming import check_name
 
+MOST_STEPS = 2**31 - 1  # of an int32
+
 LEARNED: dict[str, type] = {
     "anchored_mlp": AnchoredMLP,
     "celo": Celo,
@@ -56,9 +58,11 @@ def check_num_steps(num_steps: int | None) -> int:
 
 
 def check_count(name: str, count: Any) -> int:
-    """Raises ValueError in the name of an argument that is not an integer of at least 1."""
+    """Raises ValueError in the name of an argument that is no integer from 1 to 2^31 - 1."""
     if not isinstance(count, Integral) or isinstance(count, bool) or int(count) < 1:
         raise ValueError(f"{name}: {count!r} is not allowed; it must be an integer, at least 1")
+    if int(count) > MOST_STEPS:
+        raise ValueError(f"{name}: {count} is not allowed; updates are counted to {MOST_STEPS}")
     return int(count)
 
 

@@ -25,10 +25,10 @@ from learned_opt.controller.session import (
     begin,
     inner_step,
     observe,
-    one_number,
 )
 from learned_opt.learned.parts.checks import check_at_least_one
 from learned_opt.learned.parts.loss_buffer import needed_loss
+from learned_opt.learned.parts.losses import one_number
 
 
 class LHOPTState(NamedTuple):
@@ -124,7 +124,7 @@ class LHOPT:
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
             if params is None:
                 raise ValueError("params: lhopt reads them, pass params")
-            loss = one_number("value", needed_loss("lhopt", extra))
+            loss = needed_loss("lhopt", extra)
             state = _hear(state, extra.get("eval_value"))
             due = (state.count % every == 0) & (state.count // every < pauses)
             state = _once(due, lambda s: self._pause(theta, s, params, loss), state)

@@ -33,6 +33,7 @@ from learned_opt.controller.leaves import placed, select, trained
 from learned_opt.controller.observation import NUMBERS, Readings, layout, observation
 from learned_opt.controller.registers import Registers, Snapshot, operate
 from learned_opt.controller.statistics import Sums, norm, statistics
+from learned_opt.learned.parts.losses import one_number
 from learned_opt.naming import check_name
 
 STATISTICS_EVERY = 4  # inner steps
@@ -233,14 +234,6 @@ def observe(
         | jnp.isinf(evaluated),
     )
     return session, control.show(seen)
-
-
-def one_number(name: str, loss: float | Array) -> Float[Array, ""]:
-    """The loss in float32. Raises ValueError, in the name of an argument, for another shape."""
-    found = jnp.asarray(loss, jnp.float32)
-    if found.ndim:
-        raise ValueError(f"{name}: shape {found.shape} is not allowed; it must be one number")
-    return found
 
 
 def act(

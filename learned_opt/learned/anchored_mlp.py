@@ -29,6 +29,7 @@ from learned_opt.learned.parts.local_network import (
     unit_rms,
 )
 from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer
+from learned_opt.learned.parts.losses import one_number
 from learned_opt.learned.parts.memory import Decays, Memory
 from learned_opt.learned.parts.moment_features import FACTORED_DECAYS, MOMENTUM_DECAYS
 from learned_opt.learned.parts.nominal import LOG_STEP_RANGE
@@ -241,7 +242,7 @@ def _hold(
     """The losses with one more, unless that is None or not finite."""
     if value is None:
         return held, losses
-    value = jnp.asarray(value, jnp.float32)
+    value = one_number("value", value)
     known = jnp.isfinite(value)
     stepped = held + 1, losses.step(value, held)
     return jax.tree.map(lambda new, old: jnp.where(known, new, old), stepped, (held, losses))

@@ -73,8 +73,6 @@ class CeloAdam:
             loss = needed_loss("celo_adam", extra)
             multiplier, schedule = state.schedule.step(theta, loss, state.count, horizon)
             columns, steps = Columns.of(params), state.count + 1
-            if not columns.sizes:
-                return updates, state._replace(count=steps, schedule=schedule)
             gradient = clip_gradient(columns.gather(updates, params))
             b1, b2 = jnp.float32(B1), jnp.float32(B2)  # what rounding they have cancels below
             mu = b1 * state.mu + (1.0 - b1) * gradient

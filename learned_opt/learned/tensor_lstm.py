@@ -20,7 +20,7 @@ from learned_opt.base import Horizon, Params, Theta
 from learned_opt.hand.relative_adam import B2, nominal_schedule
 from learned_opt.learned.parts.cells import affine, init_linear, init_lstm, lstm
 from learned_opt.learned.parts.features import TIMES, accumulate, clip_gradient, normaliser
-from learned_opt.learned.parts.losses import LossAverage
+from learned_opt.learned.parts.losses import LossAverage, one_number
 from learned_opt.learned.parts.nominal import (
     MOMENTA,
     RATE,
@@ -153,8 +153,11 @@ class TensorLSTM:
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
             if params is None:
                 raise ValueError("params: tensor_lstm reads them, pass params")
-            value = extra.get("value")
-            losses, state = _hear(state, value, extra.get("eval_value", value))
+            value, eval_value = (
+                None if extra.get(name) is None else one_number(name, extra[name])
+                for name in ("value", "eval_value")
+            )
+            losses, state = _hear(state, value, value if eval_value is None else eval_value)
             stacks = Stacks.of(params)
             if not stacks.shapes:
                 return stacks.scatter((), params), state._replace(count=state.count + 1)

@@ -311,6 +311,41 @@ def test_wrapped_by_optax_it_does_the_same(name):
             np.testing.assert_allclose(got[leaf], want[leaf], rtol=2e-4, atol=1e-6)
 
 
+UPDATE_RULES = each(name for name in SMALL if name != "lhopt")
+
+
+@pytest.mark.parametrize("name", UPDATE_RULES)
+def test_numbers_of_python_are_parameters_too(name):
+    params, gradients = {"a": 1.0}, {"a": jnp.float32(0.5)}
+    tx = instance(name).opt(theta_of(name), 10)
+    updates = jax.eval_shape(lambda: tx.update(gradients, tx.init(params), params, value=1.0)[0])
+    assert updates == {"a": jax.ShapeDtypeStruct((), jnp.float32)}
+
+
+@pytest.mark.parametrize("name", UPDATE_RULES)
+def test_gradients_unlike_the_parameters_are_refused(name):
+    """Equal in number of scalars, or one short because it is None, as filtered gradients are."""
+    params = {"a": jnp.ones((2, 3)), "n": jnp.int32(1), "z": jnp.ones((2, 3))}
+    tx = instance(name).opt(theta_of(name), 10)
+    for unlike in ({"a": jnp.ones((3, 2))}, {"n": None}):
+        with pytest.raises(ValueError):
+            jax.eval_shape(
+                lambda g: tx.update(g, tx.init(params), params, value=1.0), params | unlike
+            )
+
+
+READ_LOSSES = ["anchored_mlp", "celo", "celo_adam", "lhopt", "tensor_lstm/nominal", "velo/small"]
+
+
+@pytest.mark.parametrize("name", READ_LOSSES)
+def test_the_loss_must_be_one_number(name):
+    tx = instance(name).opt(theta_of(name), 10)
+    with pytest.raises(ValueError, match=r"value: shape \(3,\) is not allowed"):
+        jax.eval_shape(
+            lambda p: tx.update(p, tx.init(p), p, value=jnp.ones(3), eval_value=1.0), SMALL_TREE
+        )
+
+
 def test_a_fresh_state_is_of_strong_types_and_shares_no_buffer(name):
     params = {"w": jnp.ones((2, 2)), "b": jnp.float32(0.0)}
     state = instance(name).opt(theta_of(name), 10).init(params)

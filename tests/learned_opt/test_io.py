@@ -285,6 +285,7 @@ def test_names(saved, monkeypatch):
     assert io.read("pretty_rule")[0] == Scaled()
     refuse("pretty_rul", "did you mean pretty_rule?", "packaged weights: pretty_rule")
     refuse(saved.parent / "absent.safetensors", "no such file")
+    refuse("velo", "no weights of this kind are packaged", "packaged weights: pretty_rule")
 
 
 def test_load_gives_an_optax_transformation_for_weights_and_for_names(saved):
@@ -300,6 +301,8 @@ def test_load_gives_an_optax_transformation_for_weights_and_for_names(saved):
         assert updates["a"].shape == (3,)
     with pytest.raises(ValueError, match="num_steps: 0 is not allowed"):
         learned_opt.load(saved, num_steps=0)
+    with pytest.raises(ValueError, match="num_steps: 2147483648 is not allowed"):
+        learned_opt.load(saved, num_steps=2**31)
     with pytest.raises(WeightsError, match="did you mean relative_adam?"):
         learned_opt.load("relative_adm")
 

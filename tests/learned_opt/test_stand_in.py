@@ -1,6 +1,7 @@
 """A rule that reads a validation loss, loaded by someone who gives none."""
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -45,6 +46,16 @@ def test_one_warning_for_each_loaded_rule_at_the_users_line(saved, losses):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             trace(tx, **losses)
+
+
+def test_none_is_not_a_loss(saved):
+    """The training loss stands in for it, as the warning says."""
+    tx = learned_opt.load(saved)
+    for losses in NEVER:
+        update = partial(tx.update, PARAMS, tx.init(PARAMS), PARAMS, **losses)
+        with warnings.catch_warnings(action="ignore"):
+            heard = jax.jit(lambda update=update: update()[1].valid_loss)()
+        assert heard.count == 1 and heard.mean > 0.0
 
 
 def test_no_warning_where_it_is_given_or_not_read(saved, tmp_path):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from learned_opt.base import Horizon
+from learned_opt.learned.parts.losses import one_number
 
 SCALES = 10
 LARGEST_LOSS = 1e9
@@ -60,4 +61,4 @@ def needed_loss(rule: str, extra: dict[str, Any]) -> Float[Array, ""]:
             f"value: {rule} reads the training loss, pass it: update(grads, state, params, "
             "value=loss)"
         )
-    return jnp.asarray(extra["value"], jnp.float32)
+    return one_number("value", extra["value"])

@@ -11,6 +11,14 @@ from learned_opt.columns import tame
 LARGEST_FEATURE = 5.0
 
 
+def one_number(name: str, loss: Any) -> Float[Array, ""]:
+    """The loss in float32. Raises ValueError, in the name of an argument, for another shape."""
+    found = jnp.asarray(loss, jnp.float32)
+    if found.ndim:
+        raise ValueError(f"{name}: shape {found.shape} is not allowed; it must be one number")
+    return found
+
+
 class LossAverage(NamedTuple):
     """Averages of a loss and of its square distance from that, before bias correction."""
 

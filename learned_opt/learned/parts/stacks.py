@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from learned_opt.base import Params
-from learned_opt.columns import is_trained, refuse_complex
+from learned_opt.columns import is_trained, leaves_like, refuse_complex
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,18 @@ class Stacks:
 
     shapes: tuple[tuple[int, ...], ...]  # of the tensors of each stack; a scalar's is (1,)
     places: tuple[tuple[int, ...], ...]  # of each stack's tensors among all leaves
+    total: int  # of all leaves
 
     @staticmethod
     def of(params: Params) -> "Stacks":
         """Raises ValueError on complex leaves."""
         refuse_complex(params)
         found: dict[tuple[int, ...], list[int]] = {}
-        for i, leaf in enumerate(jax.tree.leaves(params)):
+        leaves = jax.tree.leaves(params)
+        for i, leaf in enumerate(leaves):
             if is_trained(leaf):
                 found.setdefault(jnp.shape(leaf) or (1,), []).append(i)
-        return Stacks(tuple(found), tuple(tuple(places) for places in found.values()))
+        return Stacks(tuple(found), tuple(map(tuple, found.values())), len(leaves))
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -39,11 +41,15 @@ class Stacks:
         return tuple(len(places) for places in self.places)
 
     def gather(self, tree: Params) -> tuple[Float[Array, "_ *_"], ...]:
-        """The stacks [n, *shape] of a tree, in float32."""
-        leaves = jax.tree.leaves(tree)
+        """The stacks [n, *shape] of a tree, in float32.
+
+        Raises ValueError where it is not like the parameters.
+        """
+        pairs = list(zip(self.shapes, self.places, strict=True))
+        leaves = leaves_like(tree, self.total, {i: shape for shape, at in pairs for i in at})
         return tuple(
-            jnp.stack([leaves[i].reshape(shape).astype(jnp.float32) for i in places])
-            for shape, places in zip(self.shapes, self.places, strict=True)
+            jnp.stack([jnp.reshape(leaves[i], shape).astype(jnp.float32) for i in places])
+            for shape, places in pairs
         )
 
     def scatter(self, stacks: Sequence[Float[Array, "_ *_"]], like: Params) -> Params:
@@ -52,7 +58,8 @@ class Stacks:
         out: list[Any] = [None] * len(leaves)
         for stack, places in zip(stacks, self.places, strict=True):
             for i, tensor in zip(places, stack, strict=True):
-                out[i] = tensor.reshape(jnp.shape(leaves[i])).astype(leaves[i].dtype)
+                leaf = leaves[i]
+                out[i] = tensor.reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
         return treedef.unflatten(
             jnp.zeros_like(leaf) if new is None else new
             for new, leaf in zip(out, leaves, strict=True)
