@@ -22,13 +22,14 @@ def load(
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer, ready for an optax training loop.
 
-    name_or_path: packaged weights (None: "anchored_mlp"), a weight file, a run folder, or the
-    name of a hand-designed optimizer. num_steps: updates the training run will make, at least 1
-    (None: 10,000, but velo, celo and celo_adam must be told); after them schedules hold their last
-    value. learning_rate: a finite number above 0 that replaces the rule's starting rate where it
-    has one. labels: which way each parameter goes, for celo2 alone: "network" or "adam" in a tree
-    like that of the parameters, where one name may stand for a subtree, or a function from
-    parameters to such a tree. Raises WeightsError (a ValueError) and ValueError.
+    name_or_path: packaged weights (None: "anchored_mlp"), a weight file, a run folder, or the name
+    of a hand-designed optimizer. num_steps: updates the training run will make, at least 1 (None:
+    10,000, but velo, celo, celo_adam and lhopt must be told); after them schedules hold their last
+    value, except for velo and Celo's, which read on. learning_rate: a finite number above 0 that
+    replaces the rule's starting rate where it has one. labels: which way each parameter goes, for
+    celo2 alone: "network" or "adam" in a tree like that of the parameters, where one name may stand
+    for a subtree, or a function from parameters to such a tree. Raises WeightsError (a ValueError)
+    and ValueError.
 
     `tx.update(grads, state, params, value=loss)`: value= is accepted by all, and read by the rules
     that use it. Those that read a validation loss take `eval_value=` beside it, NaN where there is
