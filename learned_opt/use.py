@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 import optax
 
 from learned_opt.base import reads_eval_value
@@ -54,5 +55,18 @@ def load(
         raise ValueError(f"labels: {name} takes none; it moves all parameters in one way")
     routed = {} if labels is None else {"labels": labels}
     tx = rule.opt(theta, horizon, learning_rate=learning_rate, **routed)
-    tx = optax.with_extra_args_support(tx)
+    tx = _keeping_dtypes(optax.with_extra_args_support(tx))
     return warn_of_stand_in(str(name), tx) if reads_eval_value(rule) else tx
+
+
+def _keeping_dtypes(
+    tx: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
+    """`tx` with a state of fixed dtypes where JAX computes in float64, so that it can be scanned."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        updates, after = tx.update(updates, state, params, **extra)
+        same = lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype)
+        return updates, jax.tree.map(same, after, state)
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)

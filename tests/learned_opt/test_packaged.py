@@ -3,6 +3,8 @@
 import math
 import re
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from learned_opt import io, load
@@ -35,3 +37,18 @@ def test_a_card_says_how_the_weights_were_made_and_how_they_do(name):
     results = card["results"]
     assert results["suite"].startswith("heldout") and results["fingerprint"]
     assert results["yardstick"] in results["verdicts"] and len(results["verdicts"]) > 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_where_jax_computes_in_float64_weights_load_and_runs_can_be_scanned(name, dtype):
+    with jax.enable_x64(True):
+        tx = load(name, num_steps=20)
+        params = {"kernel": jnp.ones((3, 4), dtype), "bias": jnp.ones(4, dtype)}
+        losses = {"value": jnp.ones(()), "eval_value": jnp.ones(())}
+        state = jax.eval_shape(tx.init, params)
+        updates, after = jax.eval_shape(
+            lambda state: tx.update(params, state, params, **losses), state
+        )
+    assert after == state
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(updates)} == {dtype}
