@@ -62,7 +62,7 @@ def load(
 def _keeping_dtypes(
     tx: optax.GradientTransformationExtraArgs,
 ) -> optax.GradientTransformationExtraArgs:
-    """`tx` with a state of fixed dtypes where JAX computes in float64, so that it can be scanned."""
+    """`tx` whose state keeps its dtypes under `jax_enable_x64`, so that it can be scanned."""
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         updates, after = tx.update(updates, state, params, **extra)
