@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import EvalPoint, Horizon, Params, Theta
@@ -435,10 +436,12 @@ PRESETS: dict[str, HierarchicalRNN] = {
 }
 
 
-def _own_float32(leaf: Array) -> Array:
+def _own_float32(leaf: ArrayLike) -> Array:
     """A float32 copy: the state must not share a buffer with parameters that may be donated."""
-    return jnp.array(leaf, jnp.float32 if is_trained(leaf) else leaf.dtype)
+    return jnp.array(leaf, jnp.float32 if is_trained(leaf) else jnp.result_type(leaf))
 
 
-def _difference(to: Array, param: Array) -> Array:
-    return (to - param).astype(param.dtype) if is_trained(param) else jnp.zeros_like(param)
+def _difference(to: Array, param: ArrayLike) -> Array:
+    return (
+        (to - param).astype(jnp.result_type(param)) if is_trained(param) else jnp.zeros_like(param)
+    )
