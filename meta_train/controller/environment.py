@@ -85,6 +85,18 @@ def stretch(
     return run, jnp.mean(losses)
 
 
+def ruled(rule: optax.GradientTransformation) -> Update:
+    """A rule's updates; it reads neither the loss nor where it stands."""
+
+    def update(
+        grads: Params, state: Any, params: Params, loss: Array, first: bool
+    ) -> tuple[Params, Any]:
+        del loss, first
+        return rule.update(grads, state, params)
+
+    return update
+
+
 def evaluate(task: Task, params: Params, key: PRNGKeyArray) -> Float[Array, ""]:
     """The loss on the whole inner_valid split; `key` is the same at all pauses of a run."""
     return task.loss(params, key, task.whole("inner_valid"))
@@ -117,14 +129,8 @@ def baseline_losses(
     params = task.init(init_key)
     run = Run(params, rule.init(params), task.gradient.init(params))
 
-    def update(
-        grads: Params, state: Any, params: Params, loss: Array, first: bool
-    ) -> tuple[Params, Any]:
-        del loss, first
-        return rule.update(grads, state, params)
-
     def pause(run: Run, key: PRNGKeyArray):
-        run, _ = stretch(environment, task, run, key, update)
+        run, _ = stretch(environment, task, run, key, ruled(rule))
         return run, evaluate(task, run.params, eval_key)
 
     keys = jax.random.split(steps_key, environment.pauses)

@@ -24,6 +24,7 @@ from meta_train.controller.environment import (
     evaluate,
     first_losses,
     is_lost,
+    ruled,
     stretch,
 )
 from meta_train.controller.rollout import controlled
@@ -134,9 +135,4 @@ def by_controller(rule: LHOPT, plan: Plan, pauses: int) -> Driver:
 
 def by_rule(rule: optax.GradientTransformation) -> Driver:
     """Any optax transformation by itself."""
-
-    def update(grads: Params, state: Any, params: Params, loss: Array, first: bool):
-        del loss, first
-        return rule.update(grads, state, params)
-
-    return Driver(rule.init, lambda params, state, *losses: (params, state, ()), update)
+    return Driver(rule.init, lambda params, state, *losses: (params, state, ()), ruled(rule))
