@@ -1,8 +1,10 @@
 """Optimizers named on a command line, trained on one program and timed in turns."""
 
+import argparse
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +15,8 @@ import learned_opt
 from meta_train import yaml_text
 
 ADAMW = "adamw:schedule=warmup_cosine,learning_rate="
-TURN, ROUNDS = 10, 5  # steps of one contender before the next is timed; turns of each
+TURN = 10  # steps of one contender before the next is timed
+ROUNDS, SECONDS = 5, 1.0  # turns and time that each gets at least
 
 
 class Reached(NamedTuple):
@@ -53,6 +56,13 @@ def build(contender: str, num_steps: int) -> optax.GradientTransformationExtraAr
         raise ValueError(f"{contender}: {error}") from error
 
 
+def result_file(text: str) -> Path:
+    """An argument of the command line that names a file to write."""
+    if not Path(text).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no folder {Path(text).parent}")
+    return Path(text)
+
+
 def training_step(loss_fn: Callable, tx: optax.GradientTransformationExtraArgs) -> Callable:
     """The compiled step: (params, state, batch) -> Reached. loss_fn: of params and a batch."""
 
@@ -73,9 +83,9 @@ def run(step: Callable, params: Any, state: Any, batches: Iterable) -> Run:
         params, state = reached.params, reached.state
 
 
-def final(losses: list[jax.Array]) -> float | None:
+def final(losses: list[jax.Array]) -> float:
     """The mean of the last twentieth."""
-    return finite(np.mean(jax.device_get(losses[-max(1, len(losses) // 20) :])))
+    return float(np.mean(jax.device_get(losses[-max(1, len(losses) // 20) :])))
 
 
 def finite(loss: Any) -> float | None:
@@ -83,18 +93,48 @@ def finite(loss: Any) -> float | None:
     return float(loss) if np.isfinite(loss) else None
 
 
+def of_own_cost(names: list[str]) -> list[str]:
+    """The names without AdamW after the first: its steps take the same time at every rate."""
+    scheduled = [name for name in names if name.startswith(ADAMW)]
+    return [name for name in names if name not in scheduled[1:]]
+
+
 def milliseconds(runs: Mapping[str, Run]) -> dict[str, float]:
     """The median time of a step of each run; they take turns, so that noise hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(1 + ROUNDS):
-        for name, steps in runs.items():
+    rounds: list[list[float]] = []
+    while len(rounds) < 1 + ROUNDS or np.sum(rounds[1:]) < SECONDS * len(runs):
+        rounds.append([])
+        for steps in runs.values():
             start = time.perf_counter()
             jax.block_until_ready([next(steps).loss for _ in range(TURN)])
-            seconds[name].append((time.perf_counter() - start) / TURN)
-    return {name: 1e3 * float(np.median(took[1:])) for name, took in seconds.items()}
+            rounds[-1].append(time.perf_counter() - start)
+    medians = 1e3 / TURN * np.median(rounds[1:], axis=0)  # the first round compiles
+    return dict(zip(runs, medians.tolist(), strict=True))
 
 
-def best(results: Mapping[str, Mapping[str, Any]], by: str) -> str:
-    """The AdamW with the lowest results[...][by]."""
+def best(results: Mapping[str, Mapping[str, Any]], by: str) -> str | None:
+    """The AdamW with the lowest results[...][by], None if there is no AdamW."""
     losses = {name: row[by] for name, row in results.items() if name.startswith(ADAMW)}
-    return min(losses, key=lambda name: math.inf if losses[name] is None else losses[name])
+    height = lambda name: math.inf if losses[name] is None else losses[name]
+    return min(losses, key=height, default=None)
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for every contender; a star marks the best AdamW by either loss."""
+    columns = list(max(results.values(), key=len))
+    stars = {column: best(results, column) for column in ("train", "valid")}
+    width = max(map(len, results))
+
+    def cell(name: str, column: str) -> str:
+        if column not in results[name]:
+            return ""
+        value = results[name][column]
+        text = "diverged" if value is None else f"{value:.4g}"
+        return f"{text}{'*' if stars.get(column) == name else ' '}"
+
+    lines = [" " * width + "".join(f"{column:>10} " for column in columns)]
+    lines += [
+        f"{name:{width}}" + "".join(f"{cell(name, column):>11}" for column in columns)
+        for name in results
+    ]
+    return "\n".join(map(str.rstrip, lines))

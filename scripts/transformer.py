@@ -1,7 +1,7 @@
 """A character transformer of any size, trained by AdamW at five rates and by the rules named.
 
-    python scripts/transformer.py relative_adam anchored_mlp --out transformer.json
-    python scripts/transformer.py relative_adam:learning_rate=0.05 --width 64 --depth 2
+    python scripts/transformer.py --rules relative_adam anchored_mlp --out transformer.json
+    python scripts/transformer.py --rules relative_adam:learning_rate=0.05 --width 64 --depth 2
 
 All begin at the same point and take the same minibatches. AdamW has a warm-up and a cosine decay.
 What the file given by --out already has is not trained again.
@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 import learned_opt
-from learned_opt.files import write_whole
+from meta_train.files import write_json
 from meta_train.starting import start_jax
 from tasks import data
 from tasks.base import MissingData
@@ -40,6 +40,8 @@ def read(name: str, length: int) -> tuple[np.ndarray, np.ndarray, int]:
     texts = [parts[split]["text"].ravel() for split in ("train", "inner_valid")]
     characters = np.unique(np.concatenate(texts))
     train, valid = (np.searchsorted(characters, text) for text in texts)
+    if len(valid) <= length:
+        raise ValueError(f"length: {length} is not allowed; {name} is validated on {len(valid)}")
     starts = np.linspace(0, len(valid) - length - 1, VALIDATION).astype(int)
     return train, valid[starts[:, None] + np.arange(length + 1)], len(characters)
 
@@ -112,16 +114,18 @@ def kept(path: Path | None, setting: dict[str, Any]) -> dict[str, Any]:
     if path is None or not path.exists():
         return {}
     found = json.loads(path.read_text())
-    if found["setting"] != setting:
-        raise ValueError(f"{path}: holds results of {found['setting']}, not of {setting}")
+    if found.get("setting") != setting:
+        raise ValueError(f"{path}: holds results of {found.get('setting')}, not of {setting}")
     return found["results"]
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """contender -> training loss, validation loss and milliseconds of a step."""
-    names = contenders.adamw(RATES) + args.rules
+    names = contenders.adamw(args.rates) + args.rules
     rules = {name: contenders.build(name, args.steps) for name in names}
-    setting = {key: value for key, value in vars(args).items() if key not in ("rules", "out")}
+    setting = {
+        key: value for key, value in vars(args).items() if key not in ("rules", "rates", "out")
+    }
     results = kept(args.out, setting)
     text, held_out, characters = read(args.text, args.length)
     start = init(jax.random.key(args.seed), characters, args.width, args.depth, args.length)
@@ -136,8 +140,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
     def keep() -> None:
         if args.out:
-            content = {"setting": setting, "results": results}
-            write_whole(args.out, json.dumps(content, indent=1) + "\n")
+            write_json(args.out, {"setting": setting, "results": results})
 
     for name in names:
         if name in results:
@@ -147,49 +150,39 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
             losses.append(reached.loss)
         valid = validate(learned_opt.eval_params(reached.state, reached.params), held_out)
         results[name] = {
-            "train": contenders.final(losses),
+            "train": contenders.finite(contenders.final(losses)),
             "valid": contenders.finite(valid),
-            "ms": None,
         }
         keep()
         print(f"{name}: {results[name]}", flush=True)
-    timed = [names[0], *args.rules]  # a step of AdamW takes the same time at every rate
-    if any(results[name]["ms"] is None for name in timed):
-        for name, took in contenders.milliseconds({n: training(n) for n in timed}).items():
-            results[name]["ms"] = took
+    timed = contenders.of_own_cost(names)
+    if any("ms" not in results[name] for name in timed):
+        took = contenders.milliseconds({name: training(name) for name in timed})
+        for name in timed:
+            results[name]["ms"] = took[name]
         keep()
     return results
-
-
-def table(results: dict[str, Any]) -> str:
-    """A row for every contender; the best AdamW by either loss is marked with a star."""
-    width = max(map(len, results))
-    stars = {key: contenders.best(results, key) for key in ("train", "valid")}
-    lines = [f"{'':{width}}   train    valid   ms a step"]
-    for name, row in results.items():
-        losses = [
-            f"{'diverged' if row[key] is None else format(row[key], '.4f')}{'*' * (name == star):1}"
-            for key, star in stars.items()
-        ]
-        took = "" if row["ms"] is None else f"{row['ms']:.1f}"
-        lines.append(f"{name:{width}}  {losses[0]:>8} {losses[1]:>8} {took:>9}")
-    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("rules", nargs="*", help="NAME or NAME:key=value,... beside AdamW")
+    parser.add_argument("--rules", nargs="+", default=[], metavar="NAME[:key=value,...]")
+    parser.add_argument("--rates", nargs="*", type=float, default=list(RATES), help="of AdamW")
     sizes = {"width": 192, "depth": 4, "heads": 4, "steps": 400, "batch": 16, "length": 64}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
     parser.add_argument("--seed", type=int, default=0, help="of the start and the minibatches")
     parser.add_argument("--text", default="documentation", help="a dataset of text, or text:FILE")
-    parser.add_argument("--out", type=Path, help="a JSON file, read first where it exists")
+    parser.add_argument(
+        "--out", type=contenders.result_file, help="a JSON file, read first where it exists"
+    )
     args = parser.parse_args(arguments)
     if low := [name for name in sizes if getattr(args, name) < 1]:
         parser.error(f"--{low[0]}: {getattr(args, low[0])} is not allowed; it must be at least 1")
+    if not args.rates and not args.rules:
+        parser.error("--rates: without one, --rules must name a rule")
     if args.width % args.heads:
         parser.error(f"--heads: {args.heads} does not divide --width {args.width}")
     start_jax()
@@ -197,7 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
         results = compare(args)
     except (ValueError, MissingData) as error:
         parser.error(str(error))
-    print(table(results))
+    print(contenders.table(results))
 
 
 if __name__ == "__main__":

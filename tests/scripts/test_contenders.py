@@ -1,6 +1,7 @@
 """Optimizers named on a command line."""
 
 import math
+from functools import partial
 from itertools import count
 
 import contenders
@@ -56,10 +57,14 @@ def test_final_losses_are_means_of_a_twentieth():
     losses = [jnp.float32(value) for value in range(40)]
     assert contenders.final(losses) == 38.5
     assert contenders.final(losses[:3]) == 2.0
-    assert contenders.final([jnp.float32(math.nan)]) is None
+    assert contenders.finite(contenders.final([jnp.float32(math.nan)])) is None
 
 
-def test_contenders_take_turns():
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0, contenders.ROUNDS), (7.0, 7)])
+def test_contenders_take_turns(seconds, rounds, monkeypatch):
+    """By a clock on which every turn takes a second."""
+    monkeypatch.setattr(contenders, "SECONDS", seconds)
+    monkeypatch.setattr(contenders.time, "perf_counter", partial(next, count()))
     order = []
 
     def steps(name):
@@ -68,6 +73,22 @@ def test_contenders_take_turns():
             yield contenders.Reached(None, None, jnp.float32(i))
 
     took = contenders.milliseconds({name: steps(name) for name in "ab"})
-    assert set(took) == {"a", "b"} and all(value > 0 for value in took.values())
+    assert took == {"a": 1e3 / contenders.TURN, "b": 1e3 / contenders.TURN}
     turn = ["a"] * contenders.TURN + ["b"] * contenders.TURN
-    assert order == turn * (1 + contenders.ROUNDS)
+    assert order == turn * (1 + rounds)
+
+
+def test_the_table_marks_the_best_adamw_and_says_what_diverged():
+    first, second = contenders.adamw([1e-3, 1e-2])
+    results = {
+        first: {"train": 2.0, "valid": 1.0, "ms": 5.0},
+        second: {"train": 1.0, "valid": None},
+        "adam": {"train": 0.5, "valid": 0.25, "ms": 4.0},
+    }
+    lines = [line.split() for line in contenders.table(results).splitlines()]
+    assert lines == [
+        ["train", "valid", "ms"],
+        [first, "2", "1*", "5"],
+        [second, "1*", "diverged"],
+        ["adam", "0.5", "0.25", "4"],
+    ]

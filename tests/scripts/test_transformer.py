@@ -19,9 +19,10 @@ def test_its_size_is_what_the_help_says():
 
 
 def test_a_character_is_predicted_from_those_before_it_alone():
-    params = transformer.init(jax.random.key(0), 5, width=8, depth=2, length=6)
+    init = partial(transformer.init, characters=5, width=8, depth=2, length=6)
+    params = jax.jit(init)(jax.random.key(0))
     seen = jnp.array([[0, 1, 2, 3, 4, 0], [0, 1, 2, 4, 4, 0]])
-    one, other = transformer.predict(params, seen, heads=2)
+    one, other = jax.jit(partial(transformer.predict, heads=2))(params, seen)
     np.testing.assert_allclose(one[:3], other[:3], rtol=1e-6)
     assert jnp.all(jnp.abs(one[3:] - other[3:]).max(1) > 1e-3)
 
@@ -35,19 +36,19 @@ def test_minibatches_are_those_of_the_seed_and_inside_the_text():
 
 
 def test_results_are_kept_and_only_of_one_setting(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(transformer, "RATES", (1e-2,))
+    monkeypatch.setattr(transformer.contenders, "SECONDS", 0.0)
     out = tmp_path / "found.json"
-    transformer.main(["sgd", *SMALL, "--out", str(out)])
+    transformer.main(["--rules", "sgd", "--rates", "1e-2", *SMALL, "--out", str(out)])
     found = json.loads(out.read_text())
     adamw, sgd = found["results"].values()
     assert 3 < adamw["train"] < 7 and adamw["train"] != sgd["train"] and sgd["ms"] > 0
     found["results"]["sgd"]["train"] = 1.25
     out.write_text(json.dumps(found))
-    transformer.main(["sgd", *SMALL, "--out", str(out)])
-    assert "1.2500" in capsys.readouterr().out
+    transformer.main(["--rules", "sgd", "--rates", "1e-2", *SMALL, "--out", str(out)])
+    assert "1.25 " in capsys.readouterr().out
     assert json.loads(out.read_text()) == found
     with pytest.raises(SystemExit):
-        transformer.main(["sgd", *SMALL, "--depth", "2", "--out", str(out)])
+        transformer.main([*SMALL, "--depth", "2", "--out", str(out)])
     assert "holds results of" in capsys.readouterr().err
 
 
@@ -56,8 +57,11 @@ def test_results_are_kept_and_only_of_one_setting(tmp_path, monkeypatch, capsys)
     [
         (["--heads", "5"], "5 does not divide --width 192"),
         (["--steps", "0"], "--steps: 0 is not allowed"),
-        (["adm"], "did you mean adam"),
+        (["--rules", "adm"], "did you mean adam"),
         (["--text", "documantation"], "documentation"),
+        (["--length", "1000000"], "length: 1000000 is not allowed"),
+        (["--rates"], "--rules must name a rule"),
+        (["--out", "no/such/folder.json"], "there is no folder no/such"),
     ],
 )
 def test_bad_input_is_refused(wrong, message, capsys):
