@@ -13,6 +13,7 @@ from learned_opt.base import DEFAULT_NUM_STEPS
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.hand.groups import grouped
 from learned_opt.hand.paths import check_pattern
+from learned_opt.hand.spec import HandDesigned
 from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
 from learned_opt.learned.anchored_mlp import AnchoredMLP
@@ -57,6 +58,11 @@ def check_num_steps(num_steps: int | None) -> int:
     return DEFAULT_NUM_STEPS if num_steps is None else check_count("num_steps", num_steps)
 
 
+def _horizon(entry: HandDesigned, num_steps: int | None) -> int | None:
+    """As `check_num_steps`, but None for a rule that has a form for it."""
+    return None if num_steps is None and entry.anytime else check_num_steps(num_steps)
+
+
 def check_count(name: str, count: Any) -> int:
     """Raises ValueError in the name of an argument that is no integer from 1 to 2^31 - 1."""
     if not isinstance(count, Integral) or isinstance(count, bool) or int(count) < 1:
@@ -83,18 +89,18 @@ def make(
 ) -> optax.GradientTransformationExtraArgs:
     """A hand-designed optimizer as an optax transformation.
 
-    name: one of HAND_DESIGNED. num_steps: length of the training run, for schedules (default
-    10,000; at least 1). hyperparameters: in optax's spelling, `learning_rate` among them; beside
-    them, for most rules, schedule: a name of hand.schedules.SCHEDULES or a mapping with it;
-    weight_decay: a number or {kind, value, mask}; parts: names of hand.parts.registry.PARTS, or
-    mappings with fields. groups: mappings with `match`, a regular expression searched in a
-    parameter's path, `name` and hyperparameters; a parameter goes to the first that matches. Raises
-    ValueError.
+    name: one of HAND_DESIGNED. num_steps: length of the training run, for schedules, at least 1
+    (None: 10,000, or the anytime form of a rule that has one). hyperparameters: in optax's
+    spelling, `learning_rate` among them; beside them, for most rules, schedule: a name of
+    hand.schedules.SCHEDULES or a mapping with it; weight_decay: a number or {kind, value, mask};
+    parts: names of hand.parts.registry.PARTS, or mappings with fields. groups: mappings with
+    `match`, a regular expression searched in a parameter's path, `name` and hyperparameters; a
+    parameter goes to the first that matches. Raises ValueError.
     """
     check_name("optimizer", name, HAND_DESIGNED)
     entry = HAND_DESIGNED[name]
     entry.check(hyperparameters)
-    horizon = check_num_steps(num_steps)
+    horizon = _horizon(entry, num_steps)
     hyperparameters = {"learning_rate": entry.learning_rate} | hyperparameters
     rest = entry.build(horizon=horizon, **hyperparameters)
     return grouped(rest, [_group(g, horizon) for g in groups]) if groups else rest
@@ -111,7 +117,7 @@ def inject(
     check_name("optimizer", name, HAND_DESIGNED)
     entry = HAND_DESIGNED[name]
     entry.check(hyperparameters)
-    horizon = check_num_steps(num_steps)
+    horizon = _horizon(entry, num_steps)
 
     values = {"learning_rate": entry.learning_rate} | entry.defaults | hyperparameters
     entry.build(horizon=horizon, **values)  # complains of what is not allowed
@@ -133,7 +139,9 @@ def inject(
     return optax.inject_hyperparams(factory)(**steered)
 
 
-def _group(group: Mapping[str, Any], horizon: int) -> tuple[str, optax.GradientTransformation]:
+def _group(
+    group: Mapping[str, Any], horizon: int | None
+) -> tuple[str, optax.GradientTransformation]:
     fields = dict(group)
     pattern = check_pattern("groups.match", fields.pop("match", None))
     return pattern, make(str(fields.pop("name", None)), horizon, **fields)

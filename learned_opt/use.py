@@ -44,7 +44,7 @@ def load(
         if labels is not None:
             raise ValueError(f"labels: {name} takes none; learned_opt.make({name!r}, groups=...)")
         chosen: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
-        return make(str(name), horizon, **chosen)
+        return make(str(name), num_steps, **chosen)
     rule, theta, _ = read(locate(name, other_names=HAND_DESIGNED))
     if num_steps is None and getattr(rule, "needs_num_steps", False):
         raise ValueError(

@@ -40,7 +40,8 @@ class HandDesigned:
     them may be traced unless their default is no float. learning_rate: the default. source: paper.
     formula: the update in a line. needs: what `update` must be given. ranges: where this rule's
     hyperparameters differ from HYPERPARAMETERS. chosen: hyperparameters fixed to other values than
-    their defaults, as JSON, so that entries hash.
+    their defaults, as JSON, so that entries hash. anytime: `make` takes horizon None, a run of a
+    length nobody knows.
     """
 
     name: str
@@ -51,6 +52,7 @@ class HandDesigned:
     needs: tuple[Extra, ...] = ()
     ranges: tuple[tuple[str, Hyperparameter], ...] = ()
     chosen: str = "{}"
+    anytime: bool = False
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
@@ -87,7 +89,7 @@ class HandDesigned:
         )
 
     def build(
-        self, learning_rate: Any, horizon: Horizon, **hyperparameters: Any
+        self, learning_rate: Any, horizon: Horizon | None, **hyperparameters: Any
     ) -> optax.GradientTransformationExtraArgs:
         """The transformation; values may be traced, so their bounds are not checked here."""
         every = json.loads(self.chosen) | hyperparameters

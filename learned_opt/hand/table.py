@@ -28,6 +28,7 @@ from learned_opt.hand import (
     optax_rules,
     prodigy,
     relative_adam,
+    relative_soap,
     sadam,
     schedule_free,
     shampoo,
@@ -75,6 +76,7 @@ MODULES = (
     sophia,
     taskset_adam,
     relative_adam,
+    relative_soap,
 )
 HAND_DESIGNED: dict[str, HandDesigned] = {
     entry.name: entry for module in MODULES for entry in module.ENTRIES

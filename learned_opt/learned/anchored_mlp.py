@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from learned_opt.anchors.base import EPS, SMALLEST_RMS
+from learned_opt.anchors.relative_adam import B2, nominal_schedule
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.columns import tame
-from learned_opt.hand.relative_adam import B2, EPS, SMALLEST_RMS, nominal_schedule
 from learned_opt.learned.parts.cells import affine, init_affine
 from learned_opt.learned.parts.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.features import FRACTIONS, FactoredMoment, fraction_features

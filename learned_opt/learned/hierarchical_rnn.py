@@ -15,9 +15,9 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from learned_opt.anchors.relative_adam import nominal_schedule
 from learned_opt.base import EvalPoint, Horizon, Params, Theta
 from learned_opt.columns import Columns, is_trained, tame
-from learned_opt.hand.relative_adam import nominal_schedule
 from learned_opt.learned.parts.blocks import over_columns
 from learned_opt.learned.parts.cells import affine, bias_gru, init_affine
 from learned_opt.learned.parts.features import root

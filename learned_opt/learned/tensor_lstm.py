@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from learned_opt.anchors.relative_adam import B2, nominal_schedule
 from learned_opt.base import Horizon, Params, Theta
-from learned_opt.hand.relative_adam import B2, nominal_schedule
 from learned_opt.learned.parts.cells import affine, init_linear, init_lstm, lstm
 from learned_opt.learned.parts.features import TIMES, accumulate, clip_gradient, normaliser
 from learned_opt.learned.parts.losses import LossAverage, one_number

@@ -45,8 +45,11 @@ def steps(tx, gradients: Any, params: Any = PARAMS):
 
 
 def gradients_like(params: Any, scale: Any = 1.0) -> Any:
+    """Of full rank: what a rule makes of rounding is not its own choice."""
+
     def one(p):
-        values = jnp.cos(1.0 + jnp.arange(3 * p.size, dtype=jnp.float32))
+        places = jnp.arange(3 * p.size, dtype=jnp.float32)
+        values = jnp.cos(1.0 + places + 0.1 * jnp.square(places))
         return (scale * values).reshape(3, *p.shape).astype(p.dtype)
 
     return jax.tree.map(one, params)

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from learned_opt.anchors.base import EPS, SMALLEST_RMS, tensor_size as tensor_scale
+from learned_opt.anchors.relative_adam import B2
 from learned_opt.base import Horizon
 from learned_opt.columns import Columns
-from learned_opt.hand.relative_adam import B2, EPS, SMALLEST_RMS, tensor_scale
 
 MOMENTA = (0.9, 0.99, 0.0)
 RATE = 0.1

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from learned_opt import make
-from learned_opt.hand.relative_adam import nominal_schedule, relative_adam
+from learned_opt.anchors.relative_adam import nominal_schedule
+from learned_opt.hand.relative_adam import relative_adam
 
 
 def schedule(t: int, horizon: int) -> float:
@@ -93,8 +94,9 @@ def test_moments_are_float32_whatever_the_parameters_are():
     tx = relative_adam(horizon=10)
     updates, state = tx.update(jnp.full(3, 1e-3, jnp.bfloat16), tx.init(params), params)
     assert updates.dtype == jnp.bfloat16
-    assert state.mu.dtype == state.nu.dtype == jnp.float32
-    np.testing.assert_allclose(state.nu, 0.01 * float(jnp.bfloat16(1e-3)) ** 2, rtol=1e-6)
+    (tensor,) = state.tensors
+    assert tensor.mu[0].dtype == tensor.nu.dtype == jnp.float32
+    np.testing.assert_allclose(tensor.nu, 0.01 * float(jnp.bfloat16(1e-3)) ** 2, rtol=1e-6)
 
 
 def test_non_finite_entries_count_as_zero():

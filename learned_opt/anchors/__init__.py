@@ -1,0 +1,1 @@
+"""Strong hand-made rules, one tensor at a time, that learned rules correct."""
