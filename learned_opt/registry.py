@@ -17,6 +17,7 @@ from learned_opt.hand.spec import HandDesigned
 from learned_opt.hand.steering import inner_numbers, with_inner
 from learned_opt.hand.table import HAND_DESIGNED
 from learned_opt.learned.anchored_mlp import AnchoredMLP
+from learned_opt.learned.anchored_soap import AnchoredSoap
 from learned_opt.learned.celo import Celo
 from learned_opt.learned.celo2 import Celo2
 from learned_opt.learned.celo_adam import CeloAdam
@@ -36,6 +37,7 @@ MOST_STEPS = 2**31 - 1  # of an int32
 
 LEARNED: dict[str, type] = {
     "anchored_mlp": AnchoredMLP,
+    "anchored_soap": AnchoredSoap,
     "celo": Celo,
     "celo_adam": CeloAdam,
     "celo2": Celo2,

@@ -5,6 +5,7 @@ import types
 import typing
 from typing import Any
 
+from learned_opt.anchors.registry import ANCHORS
 from learned_opt.naming import nearest
 
 
@@ -26,7 +27,7 @@ def build_rule(kind: type, spec: dict[str, Any]) -> Any:
         for name in spec
         if name not in fields
     ]
-    values = {name: _with_tuples(value) for name, value in spec.items() if name in fields}
+    values = {name: _from_json(value) for name, value in spec.items() if name in fields}
     problems += [
         f"spec.{name}: {value!r} is not {_describe(fields[name])}"
         for name, value in values.items()
@@ -38,6 +39,9 @@ def build_rule(kind: type, spec: dict[str, Any]) -> Any:
 
 
 def _as_json(value: Any) -> Any:
+    for kind, anchor in ANCHORS.items():
+        if type(value) is anchor:
+            return {"kind": kind} | spec_of(value)
     if isinstance(value, tuple):
         return [_as_json(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
@@ -45,9 +49,13 @@ def _as_json(value: Any) -> Any:
     raise TypeError(f"{value!r} in a rule's choices cannot be written as JSON")
 
 
-def _with_tuples(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
+    """Lists become tuples, and a mapping with the kind of an anchor that anchor."""
     if isinstance(value, list):
-        return tuple(_with_tuples(item) for item in value)
+        return tuple(_from_json(item) for item in value)
+    if isinstance(value, dict) and value.get("kind") in ANCHORS:
+        fields = {name: item for name, item in value.items() if name != "kind"}
+        return build_rule(ANCHORS[value["kind"]], fields)
     return value
 
 

@@ -10,6 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from learned_opt.anchors.base import Scalar
+from learned_opt.anchors.registry import ANCHORS
+
 
 class Model(BaseModel):
     """A block of the config: immutable, no unknown keys, no conversion between types."""
@@ -25,11 +28,15 @@ class Described(Model):
     def build(self, **rest: Any) -> Any:
         """The dataclass; `rest` are the fields that the config does not hold. Raises ValueError."""
         values = {
-            field.name: getattr(self, field.name)
+            field.name: _built(getattr(self, field.name))
             for field in dataclasses.fields(self.target)
             if field.name not in rest
         }
         return self.target(**values, **rest)
+
+
+def _built(value: Any) -> Any:
+    return value.build() if isinstance(value, Described) else value
 
 
 def presets_of(target: type) -> dict[str, Any]:
@@ -80,10 +87,27 @@ def describe(
         fields["preset"] = (Literal[names], names[0])
     for field in dataclasses.fields(target):
         if field.name not in without:
-            fields[field.name] = (hints[field.name], _field(field))
+            hint = _as_config(hints[field.name], base)
+            fields[field.name] = (hint, _as_block(hint, _field(field)))
     model = create_model(target.__name__, __base__=base, __doc__=target.__doc__, **fields)
     model.target = target
     return model
+
+
+def _as_config(hint: Any, base: type[Described]) -> Any:
+    """The type of a key: a block where the field takes anchors, a number where it may be traced."""
+    parts = typing.get_args(hint)
+    kinds = {kind: anchor for kind, anchor in ANCHORS.items() if anchor in parts}
+    if kinds:
+        return union(kinds, Described)
+    return float if hint == Scalar else hint
+
+
+def _as_block(hint: Any, default: Any) -> Any:
+    for model in blocks(hint):
+        if type(default) is model.target:
+            return model(kind=kind_of(model))
+    return default
 
 
 def union(

@@ -12,7 +12,10 @@ from learned_opt.base import Horizon
 SMALLEST_RMS = 0.05
 EPS = 1e-12
 RATE = 0.1
+B1 = 0.9
 
+Scalar = float | Array  # may be traced
+Momenta = tuple[Scalar, ...]
 State = TypeVar("State")
 
 
@@ -35,18 +38,23 @@ class Anchor(Protocol[State]):
     own coordinates. Learned rules mix them in their way, stretch the step and add to it. All is
     float32. Implementations are frozen dataclasses, so they hash.
 
-    momenta: of the averaged gradients, the anchor's own first.
+    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. momenta: decays
+    of the averages of gradients, the anchor's own, 0.9, first.
     """
 
     @property
-    def momenta(self) -> tuple[float | Array, ...]: ...
+    def weight_decay(self) -> Scalar: ...
 
-    def init(self, shape: tuple[int, ...]) -> State:
+    def init(self, shape: tuple[int, ...], momenta: Momenta) -> State:
         """The state of a tensor that no gradient has come to."""
         ...
 
     def step(
-        self, states: Sequence[State], gradients: Sequence[Array], count: Int[Array, ""]
+        self,
+        states: Sequence[State],
+        gradients: Sequence[Array],
+        count: Int[Array, ""],
+        momenta: Momenta,
     ) -> tuple[list[State], list[list[Array]]]:
         """The states of all tensors with one more gradient, and the directions of each.
 
@@ -72,7 +80,7 @@ def tensor_size(param: ArrayLike) -> Float[Array, ""]:
 
 def averaged(
     averages: tuple[Float[Array, "*s"], ...],
-    momenta: tuple[float | Array, ...],
+    momenta: Momenta,
     new: Float[Array, "*s"],
 ) -> tuple[Float[Array, "*s"], ...]:
     """Exponential averages with one more entry."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from learned_opt.anchors.base import EPS, Plan, averaged
+from learned_opt.anchors.base import EPS, Momenta, Plan, Scalar, averaged
 from learned_opt.base import DEFAULT_NUM_STEPS, Horizon
 
 B2 = 0.99
@@ -24,36 +24,26 @@ class RelativeAdamState(NamedTuple):
 
 @dataclass(frozen=True)
 class RelativeAdam:
-    """The anchor `relative_adam`.
+    """The anchor `relative_adam`; the decay of the average of squares is 0.99.
 
-    momenta: of the averages of gradients; that of their squares is 0.99.
+    weight_decay: see Anchor.
     """
 
-    momenta: tuple[float | Array, ...] = (0.9,)
+    weight_decay: Scalar = 0.0
 
-    def init(self, shape: tuple[int, ...]) -> RelativeAdamState:
+    def init(self, shape: tuple[int, ...], momenta: Momenta) -> RelativeAdamState:
         # Each array is made anew: a state whose leaves share buffers could not be donated.
-        return RelativeAdamState(tuple(jnp.zeros(shape) for _ in self.momenta), jnp.zeros(shape))
+        return RelativeAdamState(tuple(jnp.zeros(shape) for _ in momenta), jnp.zeros(shape))
 
     def step(
         self,
         states: Sequence[RelativeAdamState],
         gradients: Sequence[Array],
         count: Int[Array, ""],
+        momenta: Momenta,
     ) -> tuple[list[RelativeAdamState], list[list[Array]]]:
-        found = [self._one(*pair, count) for pair in zip(states, gradients, strict=True)]
+        found = [_stepped(*pair, count, momenta) for pair in zip(states, gradients, strict=True)]
         return [state for state, _ in found], [directions for _, directions in found]
-
-    def _one(
-        self, state: RelativeAdamState, gradient: Float[Array, "*s"], count: Int[Array, ""]
-    ) -> tuple[RelativeAdamState, list[Array]]:
-        mu = averaged(state.mu, self.momenta, gradient)
-        nu = B2 * state.nu + (1.0 - B2) * jnp.square(gradient)
-        square = nu / (1.0 - B2**count)
-        known = square > 0.0  # elsewhere the root has no derivative
-        inverse = 1.0 / (jnp.sqrt(jnp.where(known, square, 1.0)) + EPS)
-        unbiased = [m / (1.0 - b**count) for m, b in zip(mu, self.momenta, strict=True)]
-        return RelativeAdamState(mu, nu), [x * inverse for x in (*unbiased, gradient)]
 
     def back(self, state: Any, direction: Float[Array, "*s"]) -> Float[Array, "*s"]:
         del state
@@ -76,3 +66,15 @@ def nominal_schedule(count: Any, horizon: Horizon) -> Float[Array, "..."]:
     decayed = FINAL_SCALE + (1.0 - FINAL_SCALE) * (1.0 + jnp.cos(jnp.pi * progress)) / 2.0
     scale = jnp.where(count < warmup, (count + 1.0) / warmup, decayed)
     return jnp.where(count >= horizon, FINAL_SCALE, scale)
+
+
+def _stepped(
+    state: RelativeAdamState, gradient: Float[Array, "*s"], count: Int[Array, ""], momenta: Momenta
+) -> tuple[RelativeAdamState, list[Array]]:
+    mu = averaged(state.mu, momenta, gradient)
+    nu = B2 * state.nu + (1.0 - B2) * jnp.square(gradient)
+    square = nu / (1.0 - B2**count)
+    known = square > 0.0  # elsewhere the root has no derivative
+    inverse = 1.0 / (jnp.sqrt(jnp.where(known, square, 1.0)) + EPS)
+    unbiased = [m / (1.0 - b**count) for m, b in zip(mu, momenta, strict=True)]
+    return RelativeAdamState(mu, nu), [x * inverse for x in (*unbiased, gradient)]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from learned_opt.anchors.base import EPS, Plan, averaged
+from learned_opt.anchors.base import EPS, Momenta, Plan, Scalar, averaged
 from learned_opt.anchors.rotation import Matrices, Method, Rotation, refreshed
 
 WARMUP_FRACTION = 0.03
@@ -33,15 +33,16 @@ class RelativeSoapState(NamedTuple):
 class RelativeSoap:
     """The anchor `relative_soap`.
 
-    momenta: of the averages of gradients. b2: of their squares. b3: of their products.
+    weight_decay: see Anchor. b2, b3: decays of the averages of squared gradients and of their
+    products.
     update_interval: updates between two refreshes of the basis. max_dim, one_side: see Rotation.
     spread: one tensor after the other is refreshed, so that no update costs much more than the
     others. method: see `refreshed`.
     """
 
-    momenta: tuple[float | Array, ...] = (0.9,)
-    b2: float | Array = 0.95
-    b3: float | Array = 0.95
+    weight_decay: Scalar = 0.03
+    b2: Scalar = 0.95
+    b3: Scalar = 0.95
     update_interval: int = 5
     max_dim: int = 128
     one_side: bool = False
@@ -52,10 +53,10 @@ class RelativeSoap:
     def rotation(self) -> Rotation:
         return Rotation(self.max_dim, self.one_side)
 
-    def init(self, shape: tuple[int, ...]) -> RelativeSoapState:
+    def init(self, shape: tuple[int, ...], momenta: Momenta) -> RelativeSoapState:
         # Each array is made anew: a state whose leaves share buffers could not be donated.
         return RelativeSoapState(
-            tuple(jnp.zeros(shape) for _ in self.momenta),
+            tuple(jnp.zeros(shape) for _ in momenta),
             jnp.zeros(shape),
             tuple(jnp.zeros_like(basis) for basis in self.rotation.identity(shape)),
             self.rotation.identity(shape),
@@ -66,12 +67,13 @@ class RelativeSoap:
         states: Sequence[RelativeSoapState],
         gradients: Sequence[Array],
         count: Int[Array, ""],
+        momenta: Momenta,
     ) -> tuple[list[RelativeSoapState], list[list[Array]]]:
         seen = [self._with_products(*pair) for pair in zip(states, gradients, strict=True)]
         factors, bases = [state.factors for state in seen], [state.bases for state in seen]
         bases = refreshed(factors, bases, count == 1, self._due(bases, count), self.method)
         found = [
-            self._turned(state._replace(bases=basis), gradient, count)
+            self._turned(state._replace(bases=basis), gradient, count, momenta)
             for state, basis, gradient in zip(seen, bases, gradients, strict=True)
         ]
         return [state for state, _ in found], [directions for _, directions in found]
@@ -91,16 +93,20 @@ class RelativeSoap:
         return state._replace(factors=factors)
 
     def _turned(
-        self, state: RelativeSoapState, gradient: Float[Array, "*s"], count: Int[Array, ""]
+        self,
+        state: RelativeSoapState,
+        gradient: Float[Array, "*s"],
+        count: Int[Array, ""],
+        momenta: Momenta,
     ) -> tuple[RelativeSoapState, list[Array]]:
         """Moments and directions in a basis that the gradient has been part of."""
-        mu = averaged(state.mu, self.momenta, gradient)
+        mu = averaged(state.mu, momenta, gradient)
         rotated = self.rotation.into(state.bases, gradient)
         nu = self.b2 * state.nu + (1.0 - self.b2) * jnp.square(rotated)
         inverse = _inverse_root(nu / (1.0 - self.b2**count), bool(state.bases))
         directions = [
             self.rotation.into(state.bases, m) / (1.0 - b**count) * inverse
-            for m, b in zip(mu, self.momenta, strict=True)
+            for m, b in zip(mu, momenta, strict=True)
         ]
         return state._replace(mu=mu, nu=nu), [*directions, rotated * inverse]
 

@@ -1,5 +1,6 @@
 """An anchor as an optax transformation, with nothing learned."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -7,10 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from learned_opt.anchors.base import Anchor, Plan, tensor_size
+from learned_opt.anchors.base import B1, Anchor, Momenta, Plan, Scalar, tensor_size
 from learned_opt.base import EvalPoint, Horizon, Params
 from learned_opt.columns import is_trained, leaves_like, refuse_complex, tame
-from learned_opt.hand.hyperparameters import Scalar
 
 MEMORY = 5.0  # the average at t forgets what is older than about t / MEMORY updates
 
@@ -25,58 +25,86 @@ def as_transformation(
     anchor: Anchor[Any],
     learning_rate: Scalar,
     horizon: Horizon | None,
-    weight_decay: Scalar = 0.0,
+    b1: Scalar = B1,
 ) -> optax.GradientTransformation:
-    """p <- p - learning_rate pace (size(p) u + weight_decay p), u the anchor's own direction.
+    """p <- p - learning_rate pace (size(p) u + decay p), u the anchor's own direction.
 
     horizon: updates of the run; None gives the anytime form, whose point to evaluate is a running
-    average of the parameters. weight_decay: acts on tensors of rank 2 and more. Non-finite gradient
-    entries count as zero; integer leaves never move. Complex leaves raise ValueError.
+    average of the parameters. b1: decay of the average of gradients. Non-finite gradient entries
+    count as zero; integer leaves never move. Complex leaves raise ValueError.
     """
 
     def init(params: Params) -> AnchorState:
-        refuse_complex(params)
-        leaves = jax.tree.leaves(params)
-        tensors = tuple(anchor.init(jnp.shape(leaf)) for leaf in leaves if is_trained(leaf))
-        # A copy: the user may donate the parameters.
-        average = None if horizon is not None else EvalPoint(jax.tree.map(jnp.array, params))
-        return AnchorState(jnp.zeros((), jnp.int32), tensors, average)
+        average = start_average(params) if horizon is None else None
+        return AnchorState(jnp.zeros((), jnp.int32), start_tensors(anchor, params, (b1,)), average)
 
     def update(updates, state, params=None):
         if params is None:
             raise ValueError("params: the rule sizes its step by them; pass params=")
-        leaves, treedef = jax.tree.flatten(params)
-        trained = {i: jnp.shape(leaf) for i, leaf in enumerate(leaves) if is_trained(leaf)}
-        gradients = leaves_like(updates, len(leaves), trained)
+        leaves, gradients = trained(params), gradients_of(updates, params)
         count = state.count + 1
-        plan = Plan(horizon, sum(leaves[i].size for i in trained))
+        plan = Plan(horizon, sum(leaf.size for leaf in leaves))
         pace = learning_rate * anchor.pace(plan, count)
-        tensors, directions = anchor.step(
-            state.tensors,
-            [
-                tame(jnp.asarray(gradients[i], jnp.float32)).reshape(shape)
-                for i, shape in trained.items()
-            ],
-            count,
-        )
-        moved = [jnp.zeros_like(leaf) for leaf in leaves]
-        for i, tensor, (direction, *_) in zip(trained, tensors, directions, strict=True):
-            param = jnp.asarray(leaves[i], jnp.float32)
-            step = tensor_size(param) * anchor.back(tensor, direction)
-            if param.ndim >= 2:
-                step = step + weight_decay * param
-            moved[i] = (-pace * step).astype(jnp.result_type(leaves[i]))
-        moved = treedef.unflatten(moved)
+        tensors, directions = anchor.step(state.tensors, gradients, count, (b1,))
+        steps = [
+            tensor_size(leaf) * anchor.back(tensor, direction) + decay_of(anchor, leaf)
+            for leaf, tensor, (direction, *_) in zip(leaves, tensors, directions, strict=True)
+        ]
+        moved = moves(params, [-pace * step for step in steps])
         average = state.average
         if average is not None:
-            average = EvalPoint(_average(average.params, params, moved, count))
+            average = step_average(average, params, moved, count)
         return moved, AnchorState(count, tuple(tensors), average)
 
     return optax.GradientTransformation(init, update)
 
 
-def _average(average: Params, params: Params, updates: Params, count: Int[Array, ""]) -> Params:
-    """The average with the parameters that these updates lead to."""
+def trained(params: Params) -> list[Float[Array, "*_"]]:
+    """The leaves that are trained, in float32."""
+    return [jnp.asarray(p, jnp.float32) for p in jax.tree.leaves(params) if is_trained(p)]
+
+
+def start_tensors(anchor: Anchor[Any], params: Params, momenta: Momenta) -> tuple[Any, ...]:
+    """The anchor's state of each trained leaf. Raises ValueError on complex leaves."""
+    refuse_complex(params)
+    return tuple(anchor.init(leaf.shape, momenta) for leaf in trained(params))
+
+
+def gradients_of(updates: Params, params: Params) -> list[Float[Array, "*_"]]:
+    """The gradients of the trained leaves in float32, their non-finite entries as zero.
+
+    Raises ValueError where `updates` is not like the parameters.
+    """
+    leaves = jax.tree.leaves(params)
+    shapes = {i: jnp.shape(leaf) for i, leaf in enumerate(leaves) if is_trained(leaf)}
+    found = leaves_like(updates, len(leaves), shapes)
+    return [tame(jnp.asarray(found[i], jnp.float32)).reshape(s) for i, s in shapes.items()]
+
+
+def decay_of(anchor: Anchor[Any], param: Float[Array, "*s"]) -> Float[Array, "*s"] | float:
+    """What the anchor's decay adds to a step; vectors and scalars do not decay."""
+    return anchor.weight_decay * param if param.ndim >= 2 else 0.0
+
+
+def moves(params: Params, steps: Sequence[Float[Array, "*_"]]) -> Params:
+    """The steps of the trained leaves as updates: the parameters' dtypes, zero elsewhere."""
+    leaves, treedef = jax.tree.flatten(params)
+    each = iter(steps)
+    return treedef.unflatten(
+        next(each).astype(jnp.result_type(leaf)) if is_trained(leaf) else jnp.zeros_like(leaf)
+        for leaf in leaves
+    )
+
+
+def start_average(params: Params) -> EvalPoint:
+    """A copy: the user may donate the parameters."""
+    return EvalPoint(jax.tree.map(jnp.array, params))
+
+
+def step_average(
+    average: EvalPoint, params: Params, updates: Params, count: Int[Array, ""]
+) -> EvalPoint:
+    """The running average with the parameters that these updates lead to."""
     share = jnp.minimum(1.0, MEMORY / (count + MEMORY))
 
     def one(old: Array, param: Array, update: Array) -> Float[Array, "*s"]:
@@ -84,4 +112,4 @@ def _average(average: Params, params: Params, updates: Params, count: Int[Array,
             return param
         return old + share.astype(old.dtype) * (param + update - old)
 
-    return jax.tree.map(one, average, params, updates)
+    return EvalPoint(jax.tree.map(one, average.params, params, updates))

@@ -3,7 +3,7 @@
 import optax
 from jaxtyping import Array
 
-from learned_opt.anchors.base import RATE
+from learned_opt.anchors.base import B1, RATE
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.rule import as_transformation
 from learned_opt.base import Horizon
@@ -12,16 +12,20 @@ from learned_opt.hand.spec import HandDesigned
 
 
 def relative_adam(
-    learning_rate: float | Array = RATE, horizon: Horizon = 1, b1: Scalar = 0.9
+    learning_rate: float | Array = RATE,
+    horizon: Horizon = 1,
+    b1: Scalar = B1,
+    weight_decay: Scalar = 0.0,
 ) -> optax.GradientTransformation:
-    """p <- p - learning_rate s(t) max(RMS(p), 0.05) m_hat / (sqrt(v_hat) + 1e-12).
+    """p <- p - learning_rate s(t) (max(RMS(p), 0.05) m_hat / (sqrt(v_hat) + 1e-12) + decay p).
 
     learning_rate: relative step, 0.1 by default and meant to be left alone. horizon: T of the
-    schedule, at least 1. Moments are Adam's, bias-corrected, with b2 = 0.99, in float32 whatever
+    schedule, at least 1. weight_decay: of tensors of rank 2 and more, in units of the rule's own
+    step. Moments are Adam's, bias-corrected, with b2 = 0.99, in float32 whatever
     the parameters are. Non-finite gradient entries count as zero; integer leaves never move.
     Complex leaves raise ValueError.
     """
-    return as_transformation(RelativeAdam((b1,)), learning_rate, horizon)
+    return as_transformation(RelativeAdam(weight_decay), learning_rate, horizon, b1)
 
 
 ENTRIES = (

@@ -5,7 +5,7 @@ from typing import get_args
 import optax
 from jaxtyping import Array
 
-from learned_opt.anchors.base import RATE
+from learned_opt.anchors.base import B1, RATE
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rotation import Method
 from learned_opt.anchors.rule import as_transformation
@@ -19,10 +19,10 @@ from learned_opt.naming import check_name
 def relative_soap(
     learning_rate: float | Array = RATE,
     horizon: Horizon | None = None,
-    b1: Scalar = 0.9,
+    b1: Scalar = B1,
     b2: Scalar = 0.95,
     b3: Scalar = 0.95,
-    weight_decay: Scalar = 0.0,
+    weight_decay: Scalar = 0.03,
     update_interval: int = 5,
     max_dim: int = 128,
     one_side: bool = False,
@@ -50,8 +50,8 @@ def relative_soap(
     check_count("update_interval", update_interval)
     check_count("max_dim", max_dim)
     check_name("method", method, get_args(Method))
-    anchor = RelativeSoap((b1,), b2, b3, update_interval, max_dim, one_side, spread, method)
-    return as_transformation(anchor, learning_rate, horizon, weight_decay)
+    anchor = RelativeSoap(weight_decay, b2, b3, update_interval, max_dim, one_side, spread, method)
+    return as_transformation(anchor, learning_rate, horizon, b1)
 
 
 ENTRIES = (

@@ -1,0 +1,256 @@
+"""A small network per tensor that paces an anchor: rate, weight decay and mix of directions.
+
+With zero readouts the rule is the anchor, so meta-training starts from a strong optimizer. All that
+the network reads is free of units, and what it changes is bounded.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from learned_opt.anchors.base import EPS, RATE, Plan, tensor_size
+from learned_opt.anchors.relative_adam import RelativeAdam
+from learned_opt.anchors.relative_soap import RelativeSoap
+from learned_opt.anchors.rule import (
+    decay_of,
+    gradients_of,
+    moves,
+    start_average,
+    start_tensors,
+    step_average,
+    trained,
+)
+from learned_opt.base import DEFAULT_NUM_STEPS, EvalPoint, Horizon, Params, Theta
+from learned_opt.learned.parts.cells import affine, init_affine
+from learned_opt.learned.parts.checks import check_at_least_one
+from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer
+from learned_opt.learned.parts.losses import one_number
+
+MOMENTA = (0.9, 0.99)  # mixed, with the gradient itself
+LOG_PACE_RANGE = (-2.0, 1.5)
+LOG_DECAY_RANGE = (-3.0, 2.0)
+AGREEMENT_DECAY = 0.95
+NUM_OUTPUTS = 2 + len(MOMENTA) + 1
+NUM_INPUTS = 5 + (SCALES - 1) + 8
+
+
+class AnchoredSoapState(NamedTuple):
+    """float32 whatever the parameters are."""
+
+    count: Int[Array, ""]  # updates made so far
+    told: Bool[Array, ""]  # whether the rule knows the length of the run
+    held: Int[Array, ""]  # finite losses among those given as value=
+    losses: LossBuffer  # of them
+    tensors: tuple[Any, ...]  # of the anchor, for each trained leaf
+    agreements: Float[Array, " t"]  # of each tensor's gradients with the steps before
+    average: EvalPoint | None  # of the parameters, where the length may be unknown
+
+
+@dataclass(frozen=True)
+class AnchoredSoap:
+    """The rule's static choices; 709 weights, 85 of them the readout.
+
+    anchor: what is paced. hidden: units of each of the two hidden layers. untold: share of the runs
+    that do not know their length in meta-training; outside it a rule knows what it is told.
+    """
+
+    anchor: RelativeAdam | RelativeSoap = RelativeSoap()
+    hidden: int = 16
+    untold: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_at_least_one(self, "hidden")
+        if not 0.0 <= self.untold <= 1.0:
+            raise ValueError(f"untold: {self.untold} is not allowed; it must be from 0 to 1")
+
+    def init(self, key: PRNGKeyArray) -> Theta:
+        """Hidden layers that keep the size of their inputs; a readout near zero."""
+        first, second, readout = jax.random.split(key, 3)
+        return {
+            "hidden": {
+                "first": init_affine(first, NUM_INPUTS, self.hidden, 1.0),
+                "second": init_affine(second, self.hidden, self.hidden, 1.0),
+            },
+            "readout": init_affine(readout, self.hidden, NUM_OUTPUTS, 0.01),
+        }
+
+    def opt(
+        self,
+        theta: Theta,
+        horizon: Horizon | None,
+        key: PRNGKeyArray | None = None,
+        learning_rate: float | Array | None = None,
+    ) -> optax.GradientTransformationExtraArgs:
+        """The rule with weights `theta`; its update reads value=, the loss, where it is given.
+
+        horizon: updates of the run; None where nobody knows. key: draws whether this run is one of
+        those that do not know their length. learning_rate: in place of the anchor's 0.1.
+        """
+        rate = RATE if learning_rate is None else learning_rate
+        told = jnp.array(horizon is not None)
+        if key is not None and horizon is not None:
+            told = ~jax.random.bernoulli(key, self.untold)
+        averages = horizon is None or self.untold > 0.0
+
+        def init(params: Params) -> AnchoredSoapState:
+            tensors = start_tensors(self.anchor, params, MOMENTA)
+            return AnchoredSoapState(
+                jnp.zeros((), jnp.int32),
+                told,
+                jnp.zeros((), jnp.int32),
+                LossBuffer.start(DEFAULT_NUM_STEPS if horizon is None else horizon),
+                tensors,
+                jnp.zeros(len(tensors)),
+                start_average(params) if averages else None,
+            )
+
+        def update(
+            updates: Any, state: Any, params: Any = None, value: Any = None, **extra: Any
+        ) -> tuple[Any, Any]:
+            del extra
+            if params is None:
+                raise ValueError("params: anchored_soap sizes its step by them, pass params")
+            leaves, gradients = trained(params), gradients_of(updates, params)
+            held, losses = losses_with(state.held, state.losses, value)
+            state = state._replace(count=state.count + 1, held=held, losses=losses)
+            pace = rate * self._pace(state, horizon, sum(leaf.size for leaf in leaves))
+            tensors, directions = self.anchor.step(state.tensors, gradients, state.count, MOMENTA)
+            state = state._replace(
+                tensors=tuple(tensors),
+                agreements=_agreements(state.agreements, directions, state.count),
+            )
+            said = _outputs(theta, _inputs(state, horizon, directions, leaves))
+            steps = [
+                -pace * self._step(*each)
+                for each in zip(tensors, directions, leaves, said, strict=True)
+            ]
+            moved = moves(params, steps)
+            return moved, state._replace(average=_averaged(state, params, moved))
+
+        return optax.GradientTransformationExtraArgs(init, update)
+
+    def _pace(
+        self, state: AnchoredSoapState, horizon: Horizon | None, num_params: int
+    ) -> Float[Array, ""]:
+        unknown = self.anchor.pace(Plan(None, num_params), state.count)
+        if horizon is None:
+            return unknown
+        known = self.anchor.pace(Plan(horizon, num_params), state.count)
+        return jnp.where(state.told, known, unknown) if self.untold > 0.0 else known
+
+    def _step(
+        self,
+        tensor: Any,
+        directions: list[Array],
+        param: Float[Array, "*s"],
+        said: Float[Array, " o"],
+    ) -> Float[Array, "*s"]:
+        """One tensor's step before rate and pace."""
+        log_pace, log_decay, *changes = said
+        mixed = directions[0]
+        for change, u in zip(changes, directions, strict=True):
+            mixed = mixed + change * u
+        decay = jnp.exp(jnp.clip(log_decay, *LOG_DECAY_RANGE)) * decay_of(self.anchor, param)
+        step = tensor_size(param) * self.anchor.back(tensor, mixed) + decay
+        return jnp.exp(jnp.clip(log_pace, *LOG_PACE_RANGE)) * step
+
+
+def _averaged(state: AnchoredSoapState, params: Params, updates: Params) -> EvalPoint | None:
+    """The running average; the parameters themselves in a run that knows its length."""
+    if state.average is None:
+        return None
+    stepped = step_average(state.average, params, updates, state.count)
+    chosen = lambda average, p, u: jnp.where(state.told, p + u, average)
+    return EvalPoint(jax.tree.map(chosen, stepped.params, params, updates))
+
+
+def _agreements(
+    before: Float[Array, " t"], directions: list[list[Array]], count: Int[Array, ""]
+) -> Float[Array, " t"]:
+    """Running cosines of each tensor's gradient with the average of those before it."""
+    if not directions:
+        return before
+    own = MOMENTA[0]
+    now = [
+        _cosine(raw, (1.0 - own**count) * averaged - (1.0 - own) * raw)
+        for averaged, *_, raw in directions
+    ]
+    return AGREEMENT_DECAY * before + (1.0 - AGREEMENT_DECAY) * jnp.stack(now)
+
+
+def _inputs(
+    state: AnchoredSoapState,
+    horizon: Horizon | None,
+    directions: list[list[Array]],
+    params: list[Array],
+) -> list[Float[Array, " f"]]:
+    """What is read for each tensor."""
+    run = _run_features(state, DEFAULT_NUM_STEPS if horizon is None else horizon)
+    each = zip(state.tensors, directions, params, state.agreements, strict=True)
+    return [jnp.concatenate([run, _tensor_features(*tensor)]) for tensor in each]
+
+
+def losses_with(
+    held: Int[Array, ""], losses: LossBuffer, value: Any
+) -> tuple[Int[Array, ""], LossBuffer]:
+    """The losses with one more, unless that is None or not finite."""
+    if value is None:
+        return held, losses
+    value = one_number("value", value)
+    known = jnp.isfinite(value)
+    stepped = held + 1, losses.step(value, held)
+    return jax.tree.map(lambda new, old: jnp.where(known, new, old), stepped, (held, losses))
+
+
+def _run_features(state: AnchoredSoapState, length: Horizon) -> Float[Array, " f"]:
+    """What is read of the run: its length and the part that is done, or its age; the losses."""
+    told, count = state.told, state.count.astype(jnp.float32)
+    steps = jnp.asarray(length, jnp.float32)
+    place = jnp.where(told, 2.0 * jnp.minimum((count - 1.0) / steps, 1.0) - 1.0, 0.0)
+    time = [
+        told.astype(jnp.float32),
+        place,
+        jnp.square(place),
+        jnp.where(told, jnp.tanh(5.0 * place + 4.0), 0.0),
+        0.3 * jnp.log(jnp.where(told, steps, count)) - 2.0,
+    ]
+    progress = state.losses.features(jnp.maximum(state.held, 1))
+    return jnp.concatenate([jnp.stack(time), progress])
+
+
+def _tensor_features(
+    tensor: Any, directions: list[Array], param: Float[Array, "*s"], agreement: Float[Array, ""]
+) -> Float[Array, " f"]:
+    """What is read of a tensor: its size and shape, how much of the gradient is stable."""
+    lengths = [0.5 * jnp.log(jnp.mean(jnp.square(u)) + 1e-6) for u in directions]
+    energy = jnp.sum(jnp.square(tensor.mu[0])) / (jnp.sum(tensor.nu) + 1e-30)
+    return jnp.stack(
+        [
+            jnp.float32(0.2 * math.log(param.size) - 1.0),
+            jnp.float32(param.ndim < 2),
+            0.5 * jnp.log(tensor_size(param)),
+            *lengths,
+            0.5 * jnp.log(energy + 1e-4) + 1.0,
+            2.0 * agreement,
+        ]
+    )
+
+
+def _outputs(theta: Theta, rows: list[Float[Array, " f"]]) -> Float[Array, "t o"]:
+    if not rows:
+        return jnp.zeros((0, NUM_OUTPUTS))
+    x = jnp.stack(rows).T
+    for layer in ("first", "second"):
+        x = jnp.tanh(affine(theta["hidden"][layer], x))
+    return affine(theta["readout"], x).T
+
+
+def _cosine(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> Float[Array, ""]:
+    """Of the angle between two directions; 0 where one of them is 0."""
+    sizes = jnp.sqrt((jnp.mean(jnp.square(x)) + EPS) * (jnp.mean(jnp.square(y)) + EPS))
+    return jnp.mean(x * y) / sizes
