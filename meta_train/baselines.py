@@ -22,9 +22,14 @@ def half_decades(low: int, count: int) -> tuple[float, ...]:
     return tuple(float(f"{10 ** (low + k / 2):.3g}") for k in range(count))
 
 
-WIDE = half_decades(-7, 15)  # of the yardstick: 1e-7 to 1
 NARROW = half_decades(-4, 7)  # 1e-4 to 1e-1
-GRIDS = {"adam": WIDE, "adamw": WIDE, "rmsprop": NARROW, "sgd": NARROW}
+WIDE = half_decades(-7, 15)  # 1e-7 to 1
+WIDE_HIGH = half_decades(-6, 15)  # 1e-6 to 10, for rules whose own rates are higher
+GRIDS = {
+    **dict.fromkeys(("rmsprop", "sgd"), NARROW),
+    **dict.fromkeys(("adam", "adamw", "soap"), WIDE),
+    **dict.fromkeys(("muon", "schedule_free_adamw"), WIDE_HIGH),
+}
 
 
 class Entry(NamedTuple):
@@ -67,7 +72,8 @@ def setting(rule: HandDesigned, **hyperparameters: Any) -> Setting:
 def grid(name: str) -> tuple[float, ...]:
     """The rates a baseline is tuned over: half decades, seven around its default unless listed.
 
-    adam and adamw, with and without a schedule, get 15 from 1e-7 to 1.
+    What people use gets 15, with and without a schedule: adam, adamw and soap from 1e-7 to 1, muon
+    and schedule_free_adamw from 1e-6 to 10.
     """
     centre = np.log10(HAND_DESIGNED[name].learning_rate)
     around = tuple(float(f"{10 ** (centre + k / 2):.3g}") for k in range(-3, 4))
