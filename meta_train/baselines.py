@@ -10,6 +10,7 @@ from learned_opt.hand.schedules import SCHEDULES
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
+from meta_train.results import TUNED
 from meta_train.runs import Setting
 
 STANDARD = ("adam", "rmsprop", "sgd", "adam_1e-3", "relative_adam")
@@ -104,7 +105,7 @@ def _baseline(name: str) -> Entry:
     rule = find_rule(bare, "baselines")
     if at is None and bare not in UNTUNED:
         trials = tuple({"learning_rate": rate} for rate in grid(rule.name))
-        return Entry(f"{name} (tuned)", rule, setting(rule).theta, trials)
+        return Entry(name + TUNED, rule, setting(rule).theta, trials)
     chosen = {} if at in (None, DEFAULT) else {"learning_rate": float(at)}
     return Entry(name, rule, setting(rule, **chosen).theta)
 
