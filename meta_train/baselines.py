@@ -10,6 +10,7 @@ from learned_opt.hand.schedules import SCHEDULES
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
+from meta_train.results import TUNED
 from meta_train.runs import Setting
 
 STANDARD = ("adam", "rmsprop", "sgd", "adam_1e-3", "relative_adam")
@@ -22,9 +23,14 @@ def half_decades(low: int, count: int) -> tuple[float, ...]:
     return tuple(float(f"{10 ** (low + k / 2):.3g}") for k in range(count))
 
 
-WIDE = half_decades(-7, 15)  # of the yardstick: 1e-7 to 1
 NARROW = half_decades(-4, 7)  # 1e-4 to 1e-1
-GRIDS = {"adam": WIDE, "adamw": WIDE, "rmsprop": NARROW, "sgd": NARROW}
+WIDE = half_decades(-7, 15)  # 1e-7 to 1
+WIDE_HIGH = half_decades(-6, 15)  # 1e-6 to 10, for rules whose own rates are higher
+GRIDS = {
+    **dict.fromkeys(("rmsprop", "sgd"), NARROW),
+    **dict.fromkeys(("adam", "adamw", "soap"), WIDE),
+    **dict.fromkeys(("muon", "schedule_free_adamw"), WIDE_HIGH),
+}
 
 
 class Entry(NamedTuple):
@@ -67,7 +73,8 @@ def setting(rule: HandDesigned, **hyperparameters: Any) -> Setting:
 def grid(name: str) -> tuple[float, ...]:
     """The rates a baseline is tuned over: half decades, seven around its default unless listed.
 
-    adam and adamw, with and without a schedule, get 15 from 1e-7 to 1.
+    What people use gets 15, with and without a schedule: adam, adamw and soap from 1e-7 to 1, muon
+    and schedule_free_adamw from 1e-6 to 10.
     """
     centre = np.log10(HAND_DESIGNED[name].learning_rate)
     around = tuple(float(f"{10 ** (centre + k / 2):.3g}") for k in range(-3, 4))
@@ -98,7 +105,7 @@ def _baseline(name: str) -> Entry:
     rule = find_rule(bare, "baselines")
     if at is None and bare not in UNTUNED:
         trials = tuple({"learning_rate": rate} for rate in grid(rule.name))
-        return Entry(f"{name} (tuned)", rule, setting(rule).theta, trials)
+        return Entry(name + TUNED, rule, setting(rule).theta, trials)
     chosen = {} if at in (None, DEFAULT) else {"learning_rate": float(at)}
     return Entry(name, rule, setting(rule, **chosen).theta)
 

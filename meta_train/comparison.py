@@ -63,7 +63,7 @@ def _joined(first: Report, second: Report, folder: str) -> Report:
         field: np.concatenate([getattr(first, field), getattr(second, field)[added]])
         for field in ("train_loss", "test_loss", "diverged", "seconds_per_step")
     }
-    for field in ("grids", "trial_loss", "forms"):
+    for field in ("grids", "trial_loss", "trial_test_loss", "forms"):
         more = {names[k]: v for k, v in getattr(second, field).items() if k in names}
         joined[field] = getattr(first, field) | more
     for field in ("settings", "versions"):

@@ -131,20 +131,33 @@ def final_loss(curves: Curves) -> float:
 class _Tuned(NamedTuple):
     """An entry on one task."""
 
-    best: Curves
-    trials: np.ndarray  # [trial, seed, point], training loss
+    trials: list[Curves]
     finals: list[float]  # of each trial, infinite where it diverged
-    seconds: float  # per step, median over the trials
+
+    @property
+    def chosen(self) -> int:
+        """Number of the trial with the least final training loss."""
+        return int(np.argmin(self.finals))
+
+    @property
+    def best(self) -> Curves:
+        return self.trials[self.chosen]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each trial, per step."""
+        return [float(one.seconds) for one in self.trials]
 
 
-def _tune(curves: Sequence[Curves]) -> _Tuned:
-    finals = [final_loss(one) for one in curves]
-    return _Tuned(
-        best=curves[int(np.argmin(finals))],
-        trials=np.stack([one.train for one in curves]).astype(np.float64),
-        finals=finals,
-        seconds=float(np.median([one.seconds for one in curves])),
-    )
+def _tune(curves: Iterable[Curves]) -> _Tuned:
+    trials = list(curves)
+    return _Tuned(trials, [final_loss(one) for one in trials])
+
+
+def _tried(row: Sequence[_Tuned], split: str) -> np.ndarray:
+    """The curves of all trials of an entry: [trial, task, seed, point]."""
+    losses = [[getattr(curves, split) for curves in one.trials] for one in row]
+    return np.asarray(losses, np.float64).swapaxes(0, 1)
 
 
 def evaluate(
@@ -172,8 +185,7 @@ def evaluate(
         iter(row) for row in measure(chosen.families, settings, seeds, steps, points, session)
     ]
     tuned = [
-        [_tune(list(itertools.islice(row, len(entry.settings)))) for row in measured]
-        for entry in entries
+        [_tune(itertools.islice(row, len(entry.settings))) for row in measured] for entry in entries
     ]
     searched = {e.name: (e, row) for e, row in zip(entries, tuned, strict=True) if e.trials}
     train, test = (
@@ -192,29 +204,24 @@ def evaluate(
         test_loss=test,
         lower_bound=bound,
         diverged=stats.find_diverged(train, np.broadcast_to(bound, train.shape[:-1])),
-        seconds_per_step=np.asarray([[one.seconds for one in row] for row in tuned]),
-        grids={
-            name: _grid(entry, [one.finals for one in row])
-            for name, (entry, row) in searched.items()
-        },
+        seconds_per_step=np.asarray([[np.median(one.seconds) for one in row] for row in tuned]),
+        grids={name: _grid(entry, row) for name, (entry, row) in searched.items()},
         settings={"steps": steps, "points": points},
         versions=versions(),
-        trial_loss={
-            name: np.stack([one.trials for one in row], axis=1)
-            for name, (_, row) in searched.items()
-        },
+        trial_loss={name: _tried(row, "train") for name, (_, row) in searched.items()},
+        trial_test_loss={name: _tried(row, "test") for name, (_, row) in searched.items()},
         forms={entry.name: form_of(entry.optimizer) for entry in entries},
     )
 
 
-def _grid(entry: Entry, trials: Sequence[Sequence[float]]) -> Grid:
+def _grid(entry: Entry, row: Sequence[_Tuned]) -> Grid:
     return Grid(
         trials=entry.trials,
-        chosen=tuple(int(np.argmin(finals)) for finals in trials),
+        chosen=tuple(one.chosen for one in row),
         final_loss=tuple(
-            tuple(float(final) if np.isfinite(final) else None for final in finals)
-            for finals in trials
+            tuple(final if np.isfinite(final) else None for final in one.finals) for one in row
         ),
+        seconds=tuple(tuple(one.seconds) for one in row),
     )
 
 

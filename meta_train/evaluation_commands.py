@@ -14,6 +14,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from learned_opt.naming import check_name
     from meta_train import evaluate as evaluation, report as reports
     from meta_train.chosen import chosen_entries, results_folder, short_name
+    from meta_train.results import find_yardstick
     from tasks.suites import SUITES
 
     with usage():
@@ -21,10 +22,13 @@ def evaluate(args: argparse.Namespace) -> int:
         steps = args.steps or SUITES[args.suite].steps
         entries = chosen_entries([args.target, *args.optimizers], args.baselines)
         evaluation.check(entries, args.seeds, steps)
+        if args.yardstick:
+            find_yardstick(args.yardstick, [entry.name for entry in entries])
     given = Path(args.out) if args.out else None
     name = f"{short_name(args.target)}-{args.suite}"
     with results_folder(given, name) as out, measuring.session(args) as session:
         found = evaluation.evaluate(entries, args.suite, args.seeds, steps, session=session)
+        found = found.against(args.yardstick) if args.yardstick else found
         found.save(out)
     print(reports.table(found))
     print(f"\nresults: {out / 'results.json'}, {out / 'results.parquet'}")
@@ -67,7 +71,7 @@ def report(args: argparse.Namespace) -> int:
 
     folder = Path(args.folders[0])
     seen = Report.load(args.seen) if args.seen else None
-    if len(args.folders) > 1 or args.out:
+    if len(args.folders) > 1 or args.out or args.yardstick:
         return _compare(args, seen)
     if not (folder / "results.parquet").is_file():
         if (folder / "metrics.jsonl").is_file():
@@ -88,6 +92,9 @@ def _compare(args: argparse.Namespace, seen: Any) -> int:
     from meta_train.comparison import combine
 
     found = combine(args.folders)
+    if args.yardstick:
+        with usage():
+            found = found.against(args.yardstick)
     given = Path(args.out) if args.out else None
     with results_folder(given, f"comparison-{found.suite}") as out:
         found.save(out)
@@ -111,6 +118,7 @@ def add_to(add: Any) -> None:
     command.add_argument(
         "--optimizers", type=names, default=[], metavar="A,B", help="further names, files, runs"
     )
+    _add_yardstick(command)
     measuring.add_runs(command, None, "the suite's")
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
 
@@ -136,6 +144,15 @@ def add_to(add: Any) -> None:
     command.add_argument(
         "--seen", metavar="DIR", help="results on tasks of meta-training, drawn beside the others"
     )
+    _add_yardstick(command)
     command.add_argument(
         "--out", metavar="DIR", help="of a comparison; default: results/comparison-SUITE, -2, ..."
+    )
+
+
+def _add_yardstick(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--yardstick",
+        metavar="NAME",
+        help="what the others are scored against, as adamw+warmup_cosine (default: tuned adam)",
     )

@@ -172,8 +172,8 @@ def grouped_table(
 
 
 def breakable(name: str) -> str:
-    """A name, escaped, that may be broken behind its underscores."""
-    return escape(name).replace("_", "_<wbr>")
+    """A name, escaped, that may be broken behind its underscores and before a plus."""
+    return escape(name).replace("_", "_<wbr>").replace("+", "<wbr>+")
 
 
 def key(style: int | None, dashes: str) -> str:

@@ -47,6 +47,8 @@ def html(report: Report, seen: Report | None = None, robustness: Sequence[str] =
         tables.scores(report),
         "<h2>Final loss, tasks by optimizers</h2>",
         tables.heat_map(report),
+        "<h2>Validation loss, tasks by optimizers</h2>",
+        tables.validation(report),
         "<h2>Learning curves</h2>",
         "<p>Training loss on the whole split. Line: geometric mean of the seeds (median where the "
         "loss has no lower bound); band: lowest to highest seed; ×: a run that diverged. Where a "

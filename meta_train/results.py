@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from learned_opt.naming import check_name
 from meta_train import stats
 from meta_train.scores.against import Scores, score
 from meta_train.scores.budgets import Budget, budgets, per_task, trial_ratios
 from meta_train.scores.paired import Comparison, compare
+from meta_train.scores.validation import Trials, Validation, validate
 from meta_train.scores.verdicts import Verdict, ranking, verdicts
 
-YARDSTICK = "adam (tuned)"
+TUNED = " (tuned)"  # behind the name of an entry that is tuned per task
+YARDSTICK = f"adam{TUNED}"
 METADATA = b"learned_opt.report"
 RESULTS, TRIALS = "results.parquet", "trials.parquet"
-COLUMNS = ("optimizer", "task", "seed", "step", "train_loss", "test_loss")
+LOSSES = ("train_loss", "test_loss")
+COLUMNS = ("optimizer", "task", "seed", "step", *LOSSES)
 
 
 class ResultsError(Exception):
@@ -32,6 +36,7 @@ class Grid:
     trials: tuple[dict[str, Any], ...]  # the hyperparameters of each, in the order of the search
     chosen: tuple[int, ...]  # per task, number of the trial
     final_loss: tuple[tuple[float | None, ...], ...]  # [task][trial], mean of seeds; None: diverged
+    seconds: tuple[tuple[float, ...], ...] = ()  # [task][trial] per step; older versions: nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +63,20 @@ class Report:
     versions: dict[str, str]
     # By name of the tuned entry: [trial, task, seed, point] training loss of all that was tried.
     trial_loss: dict[str, np.ndarray] = field(default_factory=dict)
+    trial_test_loss: dict[str, np.ndarray] = field(default_factory=dict)  # likewise
     forms: dict[str, str] = field(default_factory=dict)  # by name, forms.form_of
+    scored_against: str = YARDSTICK
 
     @property
     def yardstick(self) -> int:
-        """Number of the optimizer the others are scored against: tuned Adam, else the last."""
-        if YARDSTICK in self.optimizers:
-            return self.optimizers.index(YARDSTICK)
+        """Number of the optimizer `scored_against`; of the last one where that is not there."""
+        if self.scored_against in self.optimizers:
+            return self.optimizers.index(self.scored_against)
         return len(self.optimizers) - 1
+
+    def against(self, name: str) -> "Report":
+        """The same runs with another yardstick, as find_yardstick takes it. Raises ValueError."""
+        return replace(self, scored_against=find_yardstick(name, self.optimizers))
 
     @property
     def subject(self) -> int:
@@ -93,6 +104,28 @@ class Report:
     def verdicts(self) -> tuple[Verdict, ...]:
         """One for each optimizer, on the training loss."""
         return verdicts(self.scores, self.diverged, self.seconds_per_step, self.yardstick)
+
+    @cached_property
+    def validation(self) -> Validation | None:
+        """On the test loss, by which trials are chosen; None where theirs was not recorded."""
+        if set(self.grids) - set(self.trial_test_loss):
+            return None
+        runs = [
+            Trials(self.trial_loss[name], self.trial_test_loss[name])
+            if name in self.grids
+            else Trials(self.train_loss[number][None], self.test_loss[number][None])
+            for number, name in enumerate(self.optimizers)
+        ]
+        return validate(runs, self.lower_bound, self.yardstick)
+
+    @property
+    def timing_spread(self) -> float:
+        """How many times as long the slowest trial took as the fastest, which cost the same.
+
+        The median over tuned entries and tasks; NaN where nothing was timed twice.
+        """
+        seconds = [row for grid in self.grids.values() for row in grid.seconds if len(row) > 1]
+        return float(np.median([max(row) / min(row) for row in seconds] or [np.nan]))
 
     @property
     def ranking(self) -> list[int]:
@@ -140,7 +173,19 @@ class Report:
     def load(cls, folder: str | Path) -> "Report":
         """Reads a folder back. Raises ResultsError where that is not possible."""
         report = _read_parquet(Path(folder) / RESULTS)
-        return replace(report, trial_loss=_read_trials(report, Path(folder) / TRIALS))
+        train, test = _read_trials(report, Path(folder) / TRIALS)
+        return replace(report, trial_loss=train, trial_test_loss=test)
+
+
+def find_yardstick(name: str, optimizers: Sequence[str]) -> str:
+    """Which of the optimizers is meant by NAME, as baselines are named: the tuned one if there.
+
+    Raises ValueError.
+    """
+    if name + TUNED in optimizers:
+        return name + TUNED
+    check_name("yardstick", name, [other.removesuffix(TUNED) for other in optimizers])
+    return name
 
 
 def _finite(value: Any) -> Any:
@@ -157,7 +202,8 @@ def _finite(value: Any) -> Any:
 def _about(report: Report) -> dict[str, Any]:
     """Everything but the curves."""
     about = {f.name: getattr(report, f.name) for f in fields(report)}
-    del about["train_loss"], about["test_loss"], about["trial_loss"]
+    for curves in (*LOSSES, "trial_loss", "trial_test_loss"):
+        del about[curves]
     about["grids"] = {name: asdict(grid) for name, grid in report.grids.items()}
     return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in about.items()}
 
@@ -189,6 +235,31 @@ def _scored(report: Report) -> dict[str, Any]:
         "speedup": scores.speedup.tolist(),
         "steps_to_target": scores.steps.tolist(),
         "envelope_speedup": scores.envelope_speedup.tolist(),
+        "timing_spread": report.timing_spread,
+        "validation": _validated(report),
+    }
+
+
+def _validated(report: Report) -> dict[str, Any] | None:
+    """The part of results.json about the test loss, by which trials are chosen here."""
+    found = report.validation
+    if found is None:
+        return None
+    return {
+        "final_loss": found.loss.tolist(),
+        "diverged": found.diverged.tolist(),
+        "ratio": found.ratio.tolist(),
+        "within": found.within.tolist(),
+        "compared": found.compared,
+        "verdicts": {
+            name: {"ratio": found.median(number), "within": found.close(number)}
+            for number, name in enumerate(report.optimizers)
+        },
+        "chosen": {
+            name: found.chosen[number].tolist()
+            for number, name in enumerate(report.optimizers)
+            if name in report.grids
+        },
     }
 
 
@@ -229,24 +300,34 @@ def _write_trials(report: Report, path: Path) -> None:
         columns = _columns(dict(zip(("trial", *COLUMNS[1:4]), axes, strict=True)))
         parts.append(pa.table({"optimizer": pa.array([name] * losses.size)} | columns))
         parts[-1] = parts[-1].append_column("train_loss", pa.array(losses.ravel()))
+        if report.validation is not None:
+            test = report.trial_test_loss[name].ravel()
+            parts[-1] = parts[-1].append_column("test_loss", pa.array(test))
     pq.write_table(pa.concat_tables(parts), path)
 
 
-def _read_trials(report: Report, path: Path) -> dict[str, np.ndarray]:
-    """The curves of all trials; none where the file is missing, as in results of older versions."""
+def _read_trials(report: Report, path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The training and test curves of all trials; of results of older versions none, or no test."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        return {}
+        return {}, {}
     shape = (len(report.tasks), len(report.seeds), len(report.eval_steps))
     try:
         table = pq.read_table(path)
-        names, losses = (table[c].to_numpy() for c in ("optimizer", "train_loss"))
-        return {
-            name: losses[names == name].reshape(len(report.grids[name].trials), *shape)
-            for name in dict.fromkeys(names)
-        }
+        names = table["optimizer"].to_numpy()
+        rows = {name: names == name for name in dict.fromkeys(names)}
+
+        def curves(split: str) -> dict[str, np.ndarray]:
+            losses = table[split].to_numpy()
+            return {
+                name: losses[of].reshape(len(report.grids[name].trials), *shape)
+                for name, of in rows.items()
+            }
+
+        known = "test_loss" in table.column_names
+        return curves("train_loss"), curves("test_loss") if known else {}
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise ResultsError(
             f"{path}: does not belong to {RESULTS}, or damaged ({error}); evaluate again"
@@ -265,6 +346,7 @@ def _grid(saved: dict[str, Any]) -> Grid:
         trials=tuple(saved["trials"]),
         chosen=tuple(saved["chosen"]),
         final_loss=tuple(tuple(row) for row in saved["final_loss"]),
+        seconds=tuple(tuple(row) for row in saved.get("seconds", ())),
     )
 
 
@@ -284,7 +366,7 @@ def _read_parquet(path: Path) -> Report:
         for axis in ("optimizers", "tasks", "seeds", "eval_steps"):
             about[axis] = tuple(about[axis])
         about["grids"] = {name: _grid(saved) for name, saved in about["grids"].items()}
-        train, test = (table[name].to_numpy().reshape(shape) for name in COLUMNS[-2:])
+        train, test = (table[name].to_numpy().reshape(shape) for name in LOSSES)
         return Report(**about, train_loss=train, test_loss=test)
     except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ResultsError(

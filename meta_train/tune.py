@@ -15,6 +15,7 @@ from jaxtyping import Float
 from meta_train.baselines import Entry, find_rule, setting
 from meta_train.evaluate import Report, Session, evaluate
 from meta_train.files import write_json
+from meta_train.results import TUNED
 from meta_train.search_spaces import Trial, find_trials
 
 
@@ -69,7 +70,7 @@ class Tuned:
 def entry_of(optimizer: str, space: str, trials: int | None = None) -> Entry:
     """The line of a report that a search fills. Raises ValueError."""
     rule = find_rule(optimizer)
-    name = f"{optimizer} (tuned)" if space == "learning_rate" else f"{optimizer} ({space})"
+    name = optimizer + TUNED if space == "learning_rate" else f"{optimizer} ({space})"
     return Entry(name, rule, setting(rule).theta, find_trials(space, rule, trials))
 
 

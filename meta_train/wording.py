@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from meta_train import stats
 from meta_train.results import Report
 from meta_train.stats import Interval
 
@@ -71,33 +72,73 @@ def left_out(report: Report) -> str:
 
 def headline(report: Report) -> str:
     """The verdict on the optimizer looked at."""
-    names, yardstick, subject = report.optimizers, report.yardstick, report.subject
-    if subject == yardstick:
-        return f"{names[yardstick]} ran alone: there is nothing to compare it with."
+    yardstick, subject = report.optimizers[report.yardstick], report.subject
+    if subject == report.yardstick:
+        return f"{yardstick} ran alone: there is nothing to compare it with."
     v = report.verdicts[subject]
-    failures = f"{v.diverged} of {report.diverged[subject].size} runs diverged"
-    first = f"{names[subject]}: {failures if v.diverged else 'no run diverged'}; it reaches "
-    first += f"{names[yardstick]}{tried(report, names[yardstick])}, on {v.reached} of "
-    first += counted(compared(report), "task")
+    name, whole = report.optimizers[subject], compared(report)
+    failures = f"; {v.diverged} of {report.diverged[subject].size} runs diverged" * bool(v.diverged)
+    first = f"{name} reaches {yardstick}{tried(report, yardstick)}, on {v.reached} of "
+    first += counted(whole, "task")
+    first += f" and does not on {v.failed}" * bool(v.failed)
+    parts = [first + failures, *_ends(report), *_speed(report), *_validation(report)]
+    return ". ".join(parts) + "."
+
+
+def _ends(report: Report) -> list[str]:
+    v = report.verdicts[report.subject]
+    if np.isnan(v.ratio):
+        return []
+    ratios = stats.geometric_mean(report.scores.ratio[report.subject])
+    worst = report.tasks[int(np.nanargmax(ratios))]
+    return [
+        f"Its final training loss is {times(v.ratio)} that of the yardstick in the median of the "
+        f"tasks, {times(v.worst_ratio)} at the worst, on {worst}"
+    ]
+
+
+def _speed(report: Report) -> list[str]:
+    v = report.verdicts[report.subject]
     if not np.isfinite(v.speedup):
-        return first + "."
+        return []
     low, high = v.speedup_interval
-    clear = "faster" if low > 1 else "slower" if high < 1 else "not told apart from it"
-    clock = f", {times(v.wall_clock_speedup)} by the clock" if v.wall_clock_speedup else ""
-    return (
-        f"{first}, at {times(v.speedup)} its speed counted in steps (95% interval for new tasks "
-        f"{interval(v.speedup_interval)}: {clear}){clock}, and ends at {times(v.ratio)} its "
-        "training loss."
+    clear = "faster" if low > 1 else "slower" if high < 1 else "not told apart"
+    clock = f"about {times(v.wall_clock_speedup)} by the clock"
+    return [
+        f"Its speed is {times(v.speedup)} counted in steps (95% interval for new tasks "
+        f"{interval(v.speedup_interval)}: {clear}), {clock}"
+    ]
+
+
+def _validation(report: Report) -> list[str]:
+    found = report.validation
+    if found is None or not found.compared:
+        return []
+    median = found.median(report.subject)
+    return [
+        f"Its validation loss is at most 2% above the yardstick's on "
+        f"{found.close(report.subject)} of {counted(found.compared, 'task')}"
+        + f", {times(median)} in the median"
+        * bool(np.isfinite(median))
+    ]
+
+
+def timing(report: Report) -> str:
+    """How far times per step are to be trusted."""
+    spread = report.timing_spread
+    return "Times are rough: every run was timed once, under whatever load the machine had" + (
+        f"; the slowest trial of one program took {times(spread)} as long as the fastest, for the "
+        "same work."
+        if np.isfinite(spread)
+        else "."
     )
 
 
-def final_text(report: Report, optimizer: int, task: int) -> str:
-    """Mean final training loss of the runs that did not diverge; a star where some did."""
-    diverged = report.diverged[optimizer, task]
+def final_text(losses: np.ndarray, diverged: np.ndarray) -> str:
+    """Mean over the seeds that did not diverge; a star where some did. Both [seed]."""
     if diverged.all():
         return "diverged"
-    mean = mean_of(report.train_loss[optimizer, task, :, -1], diverged)
-    return number(mean) + "*" * bool(diverged.any())
+    return number(mean_of(losses, diverged)) + "*" * bool(diverged.any())
 
 
 def mean_of(values: np.ndarray, diverged: np.ndarray) -> float:

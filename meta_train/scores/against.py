@@ -46,6 +46,8 @@ def score(
     target = stats.as_target(smoothed[yardstick, ..., -1], bound)
     steps = stats.steps_to_reach(smoothed, eval_steps, np.broadcast_to(target, final.shape))
     steps = np.where(diverged, np.inf, steps)
+    # The target is what it has after all its steps; only noise takes it there before.
+    steps[yardstick] = eval_steps[-1]
     over_envelope = np.full(final.shape, np.nan)
     if trials is not None:
         over_envelope = envelope_speedup(smoothed, envelope(trials, bound), lower, eval_steps)

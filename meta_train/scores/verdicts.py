@@ -19,6 +19,7 @@ class Verdict(NamedTuple):
     reached: int  # tasks where at least half do
     undefined: int  # runs left out of what follows, because the yardstick's diverged
     ratio: float  # final loss: median over tasks of the geometric mean over seeds
+    worst_ratio: float  # the highest of the tasks
     speedup: float  # over the best single setting: interquartile mean over tasks and seeds
     speedup_interval: Interval  # resampling tasks, and seeds within each
     speedup_interval_seeds: Interval  # resampling seeds only: for these tasks
@@ -33,6 +34,7 @@ class Verdict(NamedTuple):
     wall_clock_area: float  # by seconds
     improvement: float  # probability to end below the yardstick
     cost: float  # median over tasks of seconds per step, over the yardstick's
+    cost_range: Interval  # of the tasks: the lowest and the highest
 
 
 def verdicts(
@@ -65,6 +67,7 @@ def _verdict(
     compared = defined.any(axis=1)
     reached = compared & ((speedup > 0).sum(axis=1) >= defined.sum(axis=1) / 2)
     ratio = stats.geometric_mean(scores.ratio[optimizer])
+    ratio = ratio[~np.isnan(ratio)]
     cost = seconds[optimizer] / seconds[yardstick]
     wall_clock = speedup / cost[:, None]
     runs = (scores.final[optimizer], diverged[optimizer])
@@ -74,7 +77,8 @@ def _verdict(
         failed=int((compared & ~reached).sum()),
         reached=int(reached.sum()),
         undefined=int((~defined).sum()),
-        ratio=float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else float("nan"),
+        ratio=float(np.median(ratio)) if ratio.size else float("nan"),
+        worst_ratio=float(ratio.max()) if ratio.size else float("nan"),
         speedup=_iqm(speedup),
         speedup_interval=stats.bootstrap(speedup),
         speedup_interval_seeds=stats.bootstrap(speedup, over="seeds"),
@@ -89,6 +93,7 @@ def _verdict(
         wall_clock_area=float("nan"),
         improvement=paired.probability_of_improvement(*runs, *against),
         cost=float(np.median(cost)),
+        cost_range=Interval(float(cost.min()), float(cost.max())),
     )
 
 

@@ -151,6 +151,7 @@ def test_every_config_error_is_a_line_and_exit_code_2(tiny, tmp_path, capsys):
         (["evaluate", "adm", "--suite", "heldout_small"], "did you mean adam?"),
         (["evaluate", "adam", "--suite", "heldout_small", "--baselines", "adma"], "adma"),
         (["evaluate", "adam", "--suite", "heldout_small", "--optimizers", "nix"], "nix"),
+        (["evaluate", "adam", "--suite", "heldout_small", "--yardstick", "adm"], "mean adam?"),
         (["evaluate", "adam", "--suite", "heldout_small", "--steps", "1009"], "take 1000"),
         (["evaluate", "adam", "--suite", "heldout_small", "--steps", str(10**10)], "steps: "),
         (["inspect", "nothing.safetensors"], "no such file"),
@@ -304,3 +305,6 @@ def test_evaluate_and_report(tmp_path, capsys, small_suite, monkeypatch):
     assert {path.name for path in out.iterdir()} >= {"results.json", "results.parquet"}
     assert main(["report", str(out)]) == 0
     assert "report.html" in capsys.readouterr().out
+    assert main(["report", str(out), "--yardstick", "relative_adam"]) == 0
+    text = capsys.readouterr().out
+    assert "against relative_adam" in text and f"results/comparison-{small_suite}" in text

@@ -47,6 +47,20 @@ def test_one_name_for_two_results_is_told_apart(tmp_path):
     assert found.versions["jax"] == "0.0 | 9.9"
 
 
+def test_results_with_and_without_validation_make_one_without(tmp_path):
+    one = make_report()
+    other = make_report(optimizers=("rule <b>", "wild", "sgd (tuned)"), grids=False)
+    other = dataclasses.replace(
+        other,
+        grids={"sgd (tuned)": one.grids["adam (tuned)"]},
+        trial_loss={"sgd (tuned)": one.trial_loss["adam (tuned)"]},
+    )
+    found = combine(saved(tmp_path, a=one, b=other))
+    assert one.validation is not None and found.validation is None
+    (both,) = saved(tmp_path, both=found)
+    assert list(Report.load(both).trial_loss) == ["adam (tuned)", "sgd (tuned)"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

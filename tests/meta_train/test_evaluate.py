@@ -1,3 +1,4 @@
+import dataclasses
 from dataclasses import dataclass
 
 import jax
@@ -156,6 +157,39 @@ def test_the_grid_takes_the_best_rate_for_each_task(report):
         assert report.train_loss[2, task, :, -1].mean() == pytest.approx(min(finals))
 
 
+def test_validation_chooses_by_the_test_loss(report):
+    """Test is training plus one: the same trials are taken, and losses are one apart."""
+    found = report.validation
+    assert found.chosen[2].tolist() == list(report.grids["adam (tuned)"].chosen)
+    fine = ~report.diverged
+    np.testing.assert_allclose(
+        found.loss[fine], report.train_loss[..., -1][fine] + 1.0, rtol=0, atol=1e-5
+    )
+    assert found.compared == 2 and found.close(2) == 2 and found.close(1) == 0
+    assert report.trial_test_loss["adam (tuned)"].shape == (15, 2, 2, 9)
+
+
+def test_all_trials_are_timed(report):
+    seconds = np.array(report.grids["adam (tuned)"].seconds)
+    assert seconds.shape == (2, 15)
+    assert np.median(seconds, axis=1) == pytest.approx(report.seconds_per_step[2])
+    assert report.timing_spread == pytest.approx(
+        np.median(seconds.max(axis=1) / seconds.min(axis=1))
+    )
+
+
+def test_any_optimizer_can_be_the_yardstick(report, tmp_path):
+    assert report.against("adam").yardstick == report.yardstick == 2
+    other = report.against("adam_1e-3")
+    assert other.yardstick == 3 and other.verdicts[3].speedup == 1.0
+    ratio = report.scores.ratio[:, 0]
+    np.testing.assert_allclose(other.scores.ratio[:, 0], ratio / ratio[3], rtol=1e-9)
+    other.save(tmp_path)
+    assert Report.load(tmp_path).yardstick == 3
+    with pytest.raises(ValueError, match=r"unknown name 'adm'; did you mean adam\?"):
+        report.against("adm")
+
+
 def test_diverged_runs_are_kept_and_counted(report):
     assert report.diverged[1].all()
     assert not report.diverged[[0, 2, 3]].any()
@@ -210,13 +244,16 @@ def test_save_and_load(report, tmp_path):
     np.testing.assert_array_equal(
         loaded.trial_loss["adam (tuned)"], report.trial_loss["adam (tuned)"]
     )
+    np.testing.assert_array_equal(
+        loaded.trial_test_loss["adam (tuned)"], report.trial_test_loss["adam (tuned)"]
+    )
     loaded.save(tmp_path / "again")
     for name in ("results.json", "results.parquet", "trials.parquet"):
         assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
 def test_results_of_the_first_version_are_read(report, tmp_path):
-    """They knew grids of rates only, named the chosen rate, and had no trials.parquet."""
+    """They knew grids of rates only, named the chosen rate, had no trials.parquet and no times."""
     import json
 
     import pyarrow.parquet as pq
@@ -225,15 +262,34 @@ def test_results_of_the_first_version_are_read(report, tmp_path):
     (tmp_path / "trials.parquet").unlink()
     table = pq.read_table(tmp_path / "results.parquet")
     about = json.loads(table.schema.metadata[b"learned_opt.report"])
+    del about["scored_against"]
     for grid in about["grids"].values():
+        del grid["seconds"]
         grid["learning_rates"] = [trial["learning_rate"] for trial in grid.pop("trials")]
         grid["chosen"] = [grid["learning_rates"][number] for number in grid["chosen"]]
     old = table.replace_schema_metadata({b"learned_opt.report": json.dumps(about).encode()})
     pq.write_table(old, tmp_path / "results.parquet")
     loaded = Report.load(tmp_path)
-    assert loaded.grids == report.grids and loaded.trial_loss == {}
+    grid = report.grids["adam (tuned)"]
+    assert loaded.grids == {"adam (tuned)": dataclasses.replace(grid, seconds=())}
+    assert loaded.trial_loss == {} and loaded.validation is None and np.isnan(loaded.timing_spread)
     np.testing.assert_array_equal(loaded.scores.speedup, report.scores.speedup)
     assert np.isnan(loaded.scores.envelope_speedup).all()
+
+
+def test_trials_without_test_losses_are_read(report, tmp_path):
+    import json
+
+    import pyarrow.parquet as pq
+
+    report.save(tmp_path)
+    path = tmp_path / "trials.parquet"
+    pq.write_table(pq.read_table(path).drop_columns("test_loss"), path)
+    loaded = Report.load(tmp_path)
+    assert list(loaded.trial_loss) == ["adam (tuned)"] and loaded.validation is None
+    loaded.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "results.json").read_text())["validation"] is None
+    assert Report.load(tmp_path / "again").trial_test_loss == {}
 
 
 def test_trials_of_other_results_are_refused(report, tmp_path):
@@ -258,6 +314,11 @@ def test_json_is_strict_and_names_the_yardstick(report, tmp_path):
     assert found["yardstick"] == "adam (tuned)"
     assert found["verdicts"]["hot"]["diverged"] == 4
     assert np.shape(found["final_train_loss"]) == (4, 2, 2)
+    assert np.shape(found["validation"]["final_loss"]) == (4, 2, 2)
+    assert found["validation"]["verdicts"]["adam (tuned)"] == {"ratio": 1.0, "within": 2}
+    assert found["validation"]["chosen"] == {
+        "adam (tuned)": list(report.grids["adam (tuned)"].chosen)
+    }
 
 
 @pytest.mark.parametrize("damage", ["missing", "foreign", "truncated", "rows", "text"])

@@ -55,9 +55,9 @@ def test_the_page_is_well_formed(text):
     assert found.tags.count("h1") == 1
     # Two tasks, training and test; three profiles; budgets.
     assert found.tags.count("figure") == 8
-    # Scores, heat map, comparison, times to target, other scores, times, what diverged, which
-    # trials did, training losses, test losses, grid.
-    assert found.tags.count("table") == 11
+    # Scores, heat map, validation, comparison, times to target, other scores, times, what
+    # diverged, which trials did, training losses, test losses, grid.
+    assert found.tags.count("table") == 12
     for table in re.findall(r"<table.*?</table>", text, flags=re.DOTALL):
         heads = table.count('<th scope="col">')
         rows = [row.count("<td") for row in table.split("<tr")]
@@ -97,18 +97,35 @@ def test_the_verdict_is_a_sentence_before_all_tables(text):
     verdict = re.search(r'<p class="verdict">(.*?)</p>', text)
     assert verdict and verdict.end() < text.index("<table")
     for said in (
-        "rule &lt;b&gt;: no run diverged",
-        "on 2 of 2 tasks",
-        "best of 2 trials",
+        "rule &lt;b&gt; reaches adam (tuned), the best of 2 trials for each task, on 2 of 2 tasks.",
         "faster",
+        "2% above the yardstick&#x27;s on 0 of 2 tasks, 1.45× in the median.",
     ):
         assert said in verdict.group(1)
-    wild = make_report(optimizers=("wild", "rule <b>", "adam (tuned)"))
-    wild = dataclasses.replace(wild, diverged=wild.diverged[[1, 0, 2]])
-    assert wording.headline(wild).startswith("wild: 1 of 4 runs diverged")
 
 
-def test_scores_come_with_failures_first_and_forms_apart(text):
+def test_the_verdict_on_a_failure_says_how_many_tasks_and_the_worst():
+    """`wild` in the place of the one looked at."""
+    report = make_report(optimizers=("wild", "rule <b>", "adam (tuned)"))
+    runs = {
+        name: getattr(report, name)[[1, 0, 2]] for name in ("train_loss", "test_loss", "diverged")
+    }
+    told = wording.headline(dataclasses.replace(report, **runs))
+    assert told.startswith("wild reaches adam (tuned), the best of 2 trials for each task, on 0 of")
+    assert "0 of 2 tasks and does not on 2; 1 of 4 runs diverged." in told
+    worst = np.sqrt((31.0 / (3.0 * np.exp(-3.0))) * np.exp(1.5))  # the limit of a start at 3
+    assert f"in the median of the tasks, {worst:.2f}× at the worst, on first." in told
+    assert "slower" in told
+
+
+def test_results_without_validation_have_no_such_columns():
+    report = make_report(trial_test_loss={})
+    assert "validation" not in module.table(report) + wording.headline(report)
+    assert "validation" not in report_tables.scores(report).split("What the columns mean")[0]
+    assert "Not recorded by the version" in module.html(report)
+
+
+def test_scores_begin_with_ratio_and_speedup_and_keep_forms_apart(text):
     first = text[text.index("<table") : text.index("</table>")]
     assert re.findall(r'class="group"[^>]*>([^<]*)', first) == [
         "Learned",
@@ -116,14 +133,25 @@ def test_scores_come_with_failures_first_and_forms_apart(text):
         "Hand-designed, rate on a schedule",
     ]
     heads = re.findall(r'<th scope="col">(.*?)</th>', first)
-    assert heads[:4] == ["optimizer", "diverged runs", "tasks failed", "trials a task"]
+    assert [head.split(",")[0] for head in heads[:3]] == [
+        "optimizer",
+        "final loss ratio",
+        "speedup in steps",
+    ]
+    assert heads[3:7] == [
+        "tasks that did not reach adam (tuned)",
+        "diverged runs",
+        "validation loss over adam (tuned)'s best by validation<br>median",
+        "tasks within 2%<br>by validation",
+    ]
     rows = [row for row in re.findall(r"<tr.*?</tr>", first, flags=re.DOTALL) if "<td" in row]
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
-    assert [row[1:4] for row in cells] == [
-        ["0 of 4", "0 of 2", "1"],
-        ["0 of 4", "0 of 2", "2"],
-        ["1 of 4", "2 of 2", "1"],
+    assert [row[3:5] + row[6:7] + row[-1:] for row in cells] == [
+        ["0 of 2", "0 of 4", "0 of 2", "1"],
+        ["0 of 2", "0 of 4", "2 of 2", "2"],
+        ["2 of 2", "1 of 4", "0 of 2", "1"],
     ]
+    assert cells[1][1:3] == ["1.00×<small>worst 1.00×</small>", "1.00×<small>1.00 to 1.00</small>"]
     assert "rule &lt;b&gt;" in rows[0] and 'class="yardstick"' in rows[1] and "wild" in rows[2]
     assert 'class="group"' not in report_tables.scores(make_report(forms={}))
 
@@ -139,7 +167,7 @@ def test_runs_left_out_for_a_diverged_yardstick_are_told():
     told = "adam (tuned) diverged in 3 of 4 runs"
     page = module.html(report)
     assert told in module.table(report) and told in page
-    assert re.search(r"rule <b> .* 1/1 ", module.table(report))
+    assert re.search(r"rule <b> .* 1/1", module.table(report))
     assert "nan" not in module.table(report) + page
 
 
@@ -207,12 +235,28 @@ def test_the_text_table():
     lines = module.table(make_report()).splitlines()
     assert lines[0] == "suite two & more: 2 tasks, 100 steps, 2 seeds; against adam (tuned)"
     row = next(line for line in lines if line.startswith("wild"))
-    heads = re.split(r"  +", next(line for line in lines if line.startswith("optimizer")))
-    assert heads[:6] == ["optimizer", "rate", "diverged", "reached", "trials", "loss ratio"]
-    assert heads[-1] == "cost" and len(re.split(r"  +", row)) == len(heads)
-    assert "0/2" in row and "1/4" in row
+    assert re.split(r"  +", row)[-4:] == ["0/2", "28.27", "0/2", "1/4"]
+    rule = next(line for line in lines if line.startswith("rule <b>  "))
+    assert re.split(r"  +", rule)[:4] == ["rule <b>", "0.05", "0.05", "2.00"]
+    heads = next(line for line in lines if line.startswith("optimizer"))
+    assert re.split(r"  +", heads)[:4] == ["optimizer", "ratio", "task", "speedup"]
+    assert "slowest trial of one program took 2.50× as long" in " ".join(lines)
     assert any(line.startswith("first") and line.count("*") == 1 for line in lines)
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_the_text_fits_a_terminal_of_a_hundred_columns():
+    names = [f"schedule_free_adamw+warmup_cosine_{n} (tuned)" for n in range(9)]
+    report = make_report()
+    runs = {
+        name: np.repeat(getattr(report, name)[:1], 9, axis=0)
+        for name in ("train_loss", "test_loss", "diverged", "seconds_per_step")
+    }
+    many = dataclasses.replace(report, optimizers=tuple(names), grids={}, trial_loss={}, **runs)
+    text = module.table(many)
+    assert 90 < max(map(len, text.splitlines())) <= 100
+    assert all(text.count(name) >= 2 for name in names)  # one line in each block of scores
+    assert len(re.findall(r"^second .*", text, flags=re.MULTILINE)) == 4  # twice two blocks
 
 
 def test_the_page_is_the_same_every_time_and_written_whole(tmp_path, text):
@@ -248,7 +292,7 @@ def test_cells_sort_by_value_and_shade_by_sign():
 def test_the_optimizer_looked_at_is_the_first_that_is_not_the_yardstick():
     report = make_report(optimizers=("adam (tuned)", "rule", "wild"))
     assert (report.yardstick, report.subject) == (0, 1)
-    assert wording.headline(report).startswith("rule: ")
+    assert wording.headline(report).startswith("rule reaches ")
     assert "rule on the final training loss" in report_tables.comparisons(report)
     alone = make_report(optimizers=("rule",), grids=False)
     assert wording.headline(alone).startswith("rule ran alone")

@@ -31,6 +31,13 @@ def test_the_yardstick_against_itself_is_one():
     assert scores.speedup.item() == pytest.approx(1.0, abs=1e-3)
 
 
+def test_the_yardstick_is_as_fast_as_itself_where_noise_took_it_down_early():
+    noisy = np.array([8.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0])
+    scores = scored(noisy, noisy + 0.1)
+    assert scores.steps[0].item() == 100.0 and scores.speedup[0].item() == 1.0
+    assert scores.speedup[1].item() > 5.0
+
+
 def test_a_curve_that_stops_where_the_yardstick_ends_has_the_speedup_of_its_slope():
     fast = decay(0.10)
     scores = scored(decay(0.05), fast)
@@ -105,7 +112,7 @@ def test_verdict_counts_failures_and_tasks():
     verdict = verdicts(scores, diverged, seconds, yardstick=0)[1]
     assert verdict.reached == 1
     assert verdict.diverged == 1
-    assert verdict.cost == pytest.approx(4.0)
+    assert verdict.cost == pytest.approx(4.0) and verdict.cost_range == (3.0, 5.0)
     assert verdict.speedup_interval.low == 0.0
     # A diverged run whose start is unknown has no limit: its ratio is undefined, not good.
     assert verdict.ratio == pytest.approx(np.exp(-5.0))
@@ -167,7 +174,7 @@ def test_scores_of_hand_made_results():
     assert found.gap == pytest.approx(0.25, abs=1e-3)
     assert found.wall_clock_speedup == pytest.approx(0.75, rel=1e-3)
     assert (found.diverged, found.failed, found.reached) == (0, 1, 3)
-    assert found.ratio == pytest.approx(1.0)
+    assert found.ratio == pytest.approx(1.0) and found.worst_ratio == pytest.approx(4.0)
     # One win, two ties, one loss.
     assert found.improvement == pytest.approx(0.5)
     # By steps: the fastest on three tasks, missed on one.
