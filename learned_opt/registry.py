@@ -10,6 +10,7 @@ from typing import Any
 import optax
 
 from learned_opt.base import DEFAULT_NUM_STEPS
+from learned_opt.compiled import compiled
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.hand.groups import grouped
 from learned_opt.hand.paths import check_pattern
@@ -105,7 +106,7 @@ def make(
     horizon = _horizon(entry, num_steps)
     hyperparameters = {"learning_rate": entry.learning_rate} | hyperparameters
     rest = entry.build(horizon=horizon, **hyperparameters)
-    return grouped(rest, [_group(g, horizon) for g in groups]) if groups else rest
+    return compiled(grouped(rest, [_group(g, horizon) for g in groups]) if groups else rest)
 
 
 def inject(
@@ -138,7 +139,7 @@ def inject(
     )
     factory = functools.wraps(build)(lambda **given: build(**given))
     factory.__signature__ = signature  # type: ignore[attr-defined]
-    return optax.inject_hyperparams(factory)(**steered)
+    return compiled(optax.inject_hyperparams(factory)(**steered))
 
 
 def _group(

@@ -7,6 +7,7 @@ import jax
 import optax
 
 from learned_opt.base import reads_eval_value
+from learned_opt.compiled import compiled
 from learned_opt.io import read
 from learned_opt.locate import locate
 from learned_opt.registry import HAND_DESIGNED, check_learning_rate, check_num_steps, make
@@ -55,7 +56,7 @@ def load(
         raise ValueError(f"labels: {name} takes none; it moves all parameters in one way")
     routed = {} if labels is None else {"labels": labels}
     tx = rule.opt(theta, horizon, learning_rate=learning_rate, **routed)
-    tx = _keeping_dtypes(optax.with_extra_args_support(tx))
+    tx = compiled(_keeping_dtypes(optax.with_extra_args_support(tx)))
     return warn_of_stand_in(str(name), tx) if reads_eval_value(rule) else tx
 
 
