@@ -11,7 +11,7 @@ from learned_opt.compiled import compiled
 from learned_opt.io import read
 from learned_opt.locate import locate
 from learned_opt.registry import HAND_DESIGNED, check_learning_rate, check_num_steps, make
-from learned_opt.stand_in import warn_of_stand_in
+from learned_opt.stand_in import Loss, can_miss_value, warn_of_missing
 
 DEFAULT_WEIGHTS = "anchored_mlp"
 
@@ -35,8 +35,9 @@ def load(
 
     `tx.update(grads, state, params, value=loss)`: value= is accepted by all, and read by the rules
     that use it. Those that read a validation loss take `eval_value=` beside it, NaN where there is
-    none this step; where it is never given the training loss stands in for it, and one warning says
-    so. Evaluate and save `learned_opt.eval_params(state, params)`.
+    none this step; where it is never given the training loss stands in for it. One warning tells
+    of a loss that a rule reads and is not given. Evaluate and save
+    `learned_opt.eval_params(state, params)`.
     """
     horizon = check_num_steps(num_steps)
     check_learning_rate(learning_rate)
@@ -56,8 +57,12 @@ def load(
         raise ValueError(f"labels: {name} takes none; it moves all parameters in one way")
     routed = {} if labels is None else {"labels": labels}
     tx = rule.opt(theta, horizon, learning_rate=learning_rate, **routed)
+    losses: dict[Loss, bool] = {
+        "value": can_miss_value(tx),
+        "eval_value": reads_eval_value(rule),
+    }
     tx = compiled(_keeping_dtypes(optax.with_extra_args_support(tx)))
-    return warn_of_stand_in(str(name), tx) if reads_eval_value(rule) else tx
+    return warn_of_missing(str(name), tx, [loss for loss in losses if losses[loss]])
 
 
 def _keeping_dtypes(
