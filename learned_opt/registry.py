@@ -84,6 +84,17 @@ def check_learning_rate(rate: float | None) -> None:
         )
 
 
+def check_weight_decay(weight_decay: float | None) -> None:
+    """Raises ValueError for a weight decay that is neither None nor a finite number from 0 on."""
+    number = isinstance(weight_decay, Real) and not isinstance(weight_decay, bool)
+    if weight_decay is not None and not (
+        number and math.isfinite(weight_decay) and weight_decay >= 0
+    ):
+        raise ValueError(
+            f"weight_decay: {weight_decay!r} is not allowed; it must be a finite number, at least 0"
+        )
+
+
 def make(
     name: str,
     num_steps: int | None = None,
