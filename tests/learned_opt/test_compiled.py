@@ -15,7 +15,7 @@ from tests.contracts.test_optimizers import SMALL, instance, theta_of
 PARAMS = {"a": jnp.ones((4, 4)), "b": 0.5 * jnp.ones((4, 4)), "c": jnp.ones(3)}
 GRADIENTS = jax.tree.map(lambda p: 0.3 * p, PARAMS)
 # Rules that compiled a loop, a branch or a decomposition anew at every update, and two others.
-QUICK = ["adam", "soap", "shampoo", "radam", "relative_adam", "anchored_mlp", "celo_adam"]
+QUICK = ["adam", "relative_soap", "soap", "radam", "relative_adam", "anchored_mlp", "celo_adam"]
 
 
 def square(params):
