@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array
 
 from learned_opt.base import Params, Theta
-from learned_opt.compiled import compiled
+from learned_opt.compiled import compiled_update
 from learned_opt.controller.actions import Values, start_values
 from learned_opt.controller.driven import COMPLEMENTS, HandDriven, LearnedDriven, controlled
 from learned_opt.controller.inner import Ciao, Inner
@@ -142,8 +141,7 @@ def _around(
         over = state.session.pause >= state.session.pauses
         return jax.lax.cond(over, lambda p, s: (p, s), pause, params, state)
 
-    driven = compiled(optax.GradientTransformationExtraArgs(init, update))
-    return Controller(init, driven.update, jax.jit(step), max(1, horizon // pauses))
+    return Controller(init, compiled_update(update), jax.jit(step), max(1, horizon // pauses))
 
 
 def _check_ciao(control: Control, given: Mapping[str, Any]) -> None:
