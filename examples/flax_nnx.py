@@ -1,6 +1,9 @@
 """A learned optimizer under flax.nnx.Optimizer: a small convolution tells stripes apart.
 
-python examples/flax_nnx.py [hierarchical_rnn | a weight file | a run folder | adam]
+python examples/flax_nnx.py [a name | a weight file | a run folder]
+
+Names are those of `learned-opt list pretrained` and `learned-opt list optimizers`; without one it
+is the default of learned_opt.load.
 """
 
 import sys
@@ -35,7 +38,7 @@ def batch(key, size=64):
     return (images + 0.3 * jax.random.normal(noise_key, images.shape))[..., None], labels
 
 
-def main(name="hierarchical_rnn", num_steps=300):
+def main(name=None, num_steps=300):
     model = Net(nnx.Rngs(0))
     tx = learned_opt.load(name, num_steps=num_steps)
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)

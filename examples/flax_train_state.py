@@ -3,7 +3,10 @@
 TrainState.apply_gradients drops extra arguments; the subclass below forwards value= and knows which
 parameters to evaluate.
 
-    python examples/flax_train_state.py [hierarchical_rnn | a weight file | a run folder | adam]
+    python examples/flax_train_state.py [a name | a weight file | a run folder]
+
+Names are those of `learned-opt list pretrained` and `learned-opt list optimizers`; without one it
+is the default of learned_opt.load.
 """
 
 import sys
@@ -42,7 +45,7 @@ def rings(key, size=64):
     return jnp.concatenate([jnp.cos(harmonics), jnp.sin(harmonics)], axis=-1)
 
 
-def main(name="hierarchical_rnn", num_steps=300):
+def main(name=None, num_steps=300):
     model = VAE()
     key = jax.random.key(0)
     state = LearnedTrainState.create(

@@ -1,6 +1,9 @@
 """A learned optimizer in a hand-written optax loop: a transformer block learns to add digits.
 
-python examples/use_pretrained.py [hierarchical_rnn | a weight file | a run folder | adam]
+python examples/use_pretrained.py [a name | a weight file | a run folder]
+
+Names are those of `learned-opt list pretrained` and `learned-opt list optimizers`; without one it
+is the default of learned_opt.load.
 """
 
 import sys
@@ -48,7 +51,7 @@ def loss(params, tokens):
     return each[:, 1:].mean()
 
 
-def main(name="hierarchical_rnn", num_steps=400):
+def main(name=None, num_steps=400):
     tx = learned_opt.load(name, num_steps=num_steps)
     params = init(jax.random.key(0))
     state = tx.init(params)

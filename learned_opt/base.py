@@ -67,6 +67,11 @@ def _is_masked(node: Any) -> bool:
     return isinstance(node, optax.MaskedNode)
 
 
+def has_eval_point(state: Any) -> bool:
+    """Whether `eval_params` gives other parameters than the user's for this state."""
+    return any(map(_is_eval_point, jax.tree.leaves(state, is_leaf=_ends_search)))
+
+
 def eval_params(state: Any, params: Params) -> Params:
     """The parameters to evaluate and to save, found anywhere inside `state`.
 

@@ -10,6 +10,7 @@ from typing import Any
 import optax
 
 from learned_opt.base import DEFAULT_NUM_STEPS
+from learned_opt.compiled import compiled
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.hand.groups import grouped
 from learned_opt.hand.paths import check_pattern
@@ -83,6 +84,17 @@ def check_learning_rate(rate: float | None) -> None:
         )
 
 
+def check_weight_decay(weight_decay: float | None) -> None:
+    """Raises ValueError for a weight decay that is neither None nor a finite number from 0 on."""
+    number = isinstance(weight_decay, Real) and not isinstance(weight_decay, bool)
+    if weight_decay is not None and not (
+        number and math.isfinite(weight_decay) and weight_decay >= 0
+    ):
+        raise ValueError(
+            f"weight_decay: {weight_decay!r} is not allowed; it must be a finite number, at least 0"
+        )
+
+
 def make(
     name: str,
     num_steps: int | None = None,
@@ -105,7 +117,7 @@ def make(
     horizon = _horizon(entry, num_steps)
     hyperparameters = {"learning_rate": entry.learning_rate} | hyperparameters
     rest = entry.build(horizon=horizon, **hyperparameters)
-    return grouped(rest, [_group(g, horizon) for g in groups]) if groups else rest
+    return compiled(grouped(rest, [_group(g, horizon) for g in groups]) if groups else rest)
 
 
 def inject(
@@ -138,7 +150,7 @@ def inject(
     )
     factory = functools.wraps(build)(lambda **given: build(**given))
     factory.__signature__ = signature  # type: ignore[attr-defined]
-    return optax.inject_hyperparams(factory)(**steered)
+    return compiled(optax.inject_hyperparams(factory)(**steered))
 
 
 def _group(

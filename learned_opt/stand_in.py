@@ -1,36 +1,51 @@
-"""What happens when a rule that reads a validation loss is given none."""
+"""What happens when a rule that reads a loss is given none."""
 
+import inspect
 import sys
 import warnings
+from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import optax
 
+Loss = Literal["value", "eval_value"]
+
+MISSING: dict[Loss, str] = {
+    "value": "{name} reads the training loss and is given none; it runs without what the "
+    "loss would tell it. Pass tx.update(grads, state, params, value=loss).",
+    "eval_value": "{name} was made to read a validation loss and is given none; the training loss "
+    "stands in for it. Pass tx.update(..., value=loss, eval_value=validation_loss), NaN at steps "
+    "without one.",
+}
 # Whose frames stand between a user's line and ours.
 _BETWEEN = ("learned_opt", "optax", "jax", "jaxtyping")
 
 
-def warn_of_stand_in(
-    name: str, tx: optax.GradientTransformationExtraArgs
-) -> optax.GradientTransformationExtraArgs:
-    """`tx`, which warns the first time that an update gets no `eval_value`.
+def can_miss_value(tx: optax.GradientTransformation) -> bool:
+    """Whether the update of `tx`, as a rule makes it, reads the training loss but runs without it.
 
-    name: of the weights, for the message. That `value` stands in is up to the rule. Inside jit the
-    warning comes when the update is traced.
+    Such an update has `value` among its arguments by name, with a default.
     """
-    warned = False
+    return "value" in inspect.signature(tx.update).parameters
+
+
+def warn_of_missing(
+    name: str, tx: optax.GradientTransformationExtraArgs, losses: Sequence[Loss]
+) -> optax.GradientTransformationExtraArgs:
+    """`tx`, which warns the first time that an update is given none of one of the `losses`.
+
+    name: of the weights, for the message. What the rule does without is up to the rule. Inside jit
+    the warning comes when the update is traced.
+    """
+    unseen = {*losses}
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        nonlocal warned
-        if extra.get("eval_value") is None and not warned:
-            warned = True
-            warnings.warn(
-                f"{name} was made to read a validation loss and is given none; the training loss "
-                "stands in for it. Pass tx.update(..., value=loss, eval_value=validation_loss), "
-                "NaN at steps without one.",
-                stacklevel=_level_of_user(sys._getframe()),
-            )
+        for loss in losses:
+            if loss in unseen and extra.get(loss) is None:
+                unseen.remove(loss)
+                level = _level_of_user(sys._getframe())
+                warnings.warn(MISSING[loss].format(name=name), stacklevel=level)
         return tx.update(updates, state, params, **extra)
 
     return optax.GradientTransformationExtraArgs(tx.init, update)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from learned_opt.base import Params, Theta
+from learned_opt.compiled import compiled_update
 from learned_opt.controller.actions import Values, start_values
 from learned_opt.controller.driven import COMPLEMENTS, HandDriven, LearnedDriven, controlled
 from learned_opt.controller.inner import Ciao, Inner
@@ -140,16 +141,7 @@ def _around(
         over = state.session.pause >= state.session.pauses
         return jax.lax.cond(over, lambda p, s: (p, s), pause, params, state)
 
-    compiled = jax.jit(update)
-
-    def run(
-        updates: Params, state: ControllerState, params: Params, **extra: Any
-    ) -> tuple[Params, ControllerState]:
-        # Functions, as `obj_fn`, are no arguments of a compiled program.
-        chosen = update if any(map(callable, extra.values())) else compiled
-        return chosen(updates, state, params, **extra)
-
-    return Controller(init, run, jax.jit(step), max(1, horizon // pauses))
+    return Controller(init, compiled_update(update), jax.jit(step), max(1, horizon // pauses))
 
 
 def _check_ciao(control: Control, given: Mapping[str, Any]) -> None:

@@ -150,12 +150,20 @@ class TensorLSTM:
         if rate is None:
             rate = self.step_mult if self.output == "direction" else RATE
 
-        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        def update(
+            updates: Any,
+            state: Any,
+            params: Any = None,
+            value: Any = None,
+            eval_value: Any = None,
+            **extra: Any,
+        ) -> tuple[Any, Any]:
+            del extra
             if params is None:
                 raise ValueError("params: tensor_lstm reads them, pass params")
             value, eval_value = (
-                None if extra.get(name) is None else one_number(name, extra[name])
-                for name in ("value", "eval_value")
+                None if loss is None else one_number(name, loss)
+                for name, loss in (("value", value), ("eval_value", eval_value))
             )
             losses, state = _hear(state, value, value if eval_value is None else eval_value)
             stacks = Stacks.of(params)

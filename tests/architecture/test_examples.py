@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LOOPS = {  # an example -> what it is run with: every rule in one, each way of updating in all
     "use_pretrained": ["adam", "relative_adam", *learned_opt.packaged()],
-    "flax_nnx": ["relative_adam", "hierarchical_rnn"],
-    "flax_train_state": ["relative_adam", "hierarchical_rnn"],
+    "flax_nnx": ["relative_adam", None],
+    "flax_train_state": ["relative_adam", None],
 }
 
 
@@ -37,6 +37,16 @@ def test_training_loops_run(name, optimizer, capsys):
     assert "new " in capsys.readouterr().out
     if optimizer == "relative_adam":
         assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+
+
+# The default at the length that the example has, and what is left of the first loss.
+@pytest.mark.parametrize(
+    ("name", "left"), [("use_pretrained", 0.05), ("flax_nnx", 0.05), ("flax_train_state", 0.2)]
+)
+@pytest.mark.slow
+def test_training_loops_converge_with_the_default(name, left):
+    losses = example(name).main()
+    assert sum(losses[-5:]) < left * 5 * losses[0]
 
 
 def test_the_optimizer_example_learns():
@@ -61,12 +71,15 @@ def blocks(path: Path, language: str) -> list[str]:
 @pytest.mark.parametrize(
     "name", ["README.md", "docs/use.md", "docs/optimizers.md", "docs/monitoring.md"]
 )
-def test_code_in_documents_runs(name):
+def test_code_in_documents_runs_and_converges(name, capsys):
     names: dict = {}
     for block in blocks(ROOT / name, "python"):
         exec(block, names)
     final = learned_opt.eval_params(names["state"], names["params"])
     assert names["loss_fn"](final) < 0.1 * names["loss_fn"]({k: 0 * v for k, v in final.items()})
+    if name in ("README.md", "docs/use.md"):
+        first, last = (float(x) for x in re.findall(r"loss (\S+)", capsys.readouterr().out))
+        assert last < 0.05 * first
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)

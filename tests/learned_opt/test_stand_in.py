@@ -1,4 +1,4 @@
-"""A rule that reads a validation loss, loaded by someone who gives none."""
+"""A rule that reads a loss, loaded by someone who gives none."""
 
 import warnings
 from functools import partial
@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import learned_opt
+from learned_opt.learned.anchored_mlp import AnchoredMLP
 from learned_opt.learned.small_fc import SmallFC
 from learned_opt.learned.tensor_lstm import TensorLSTM
 
@@ -66,3 +67,27 @@ def test_no_warning_where_it_is_given_or_not_read(saved, tmp_path):
         trace(learned_opt.load(saved), value=1.0, eval_value=2.0)
         trace(learned_opt.load(saved), value=1.0, eval_value=jnp.nan)
         trace(learned_opt.load(other), value=1.0)
+
+
+@pytest.mark.parametrize("losses", [{}, {"value": None}])
+@pytest.mark.parametrize("rule", [AnchoredMLP(hidden=2), TensorLSTM(hidden=2, lstm_hidden=2)])
+def test_one_warning_where_the_training_loss_is_missing(rule, losses, tmp_path):
+    path = tmp_path / "rule.safetensors"
+    learned_opt.write(path, rule, rule.init(jax.random.key(0)), {})
+    tx = learned_opt.load(path)
+    with pytest.warns(UserWarning, match="reads the training loss and is given none") as seen:
+        trace(tx, eval_value=1.0, **losses)
+    assert [found.filename for found in seen] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace(tx, eval_value=1.0, **losses)
+        trace(learned_opt.load(path), value=1.0, eval_value=1.0)
+
+
+def test_rules_that_read_no_loss_are_content_without_one(tmp_path):
+    path = tmp_path / "rule.safetensors"
+    learned_opt.write(path, SmallFC(), SmallFC().init(jax.random.key(0)), {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in (path, "relative_adam", "hierarchical_rnn"):
+            trace(learned_opt.load(name))
