@@ -21,7 +21,8 @@ class LearnedOptimizer(Protocol):
     Implementations are frozen dataclasses of static choices, so they hash and never hold arrays. A
     rule that reads a validation loss has the class attribute `reads_eval_value = True`: it is given
     `eval_value=` beside `value=`, where NaN means that there is none this step. One that moves
-    parameters in several ways names each one's by `labels(params)`, and `opt` takes `labels=`.
+    parameters in several ways names each one's by `labels(params)`, and `opt` takes `labels=`. One
+    with a form for runs of unknown length has `anytime = True`, and `opt` takes horizon None.
     """
 
     def init(self, key: PRNGKeyArray) -> Theta:
@@ -41,6 +42,11 @@ class LearnedOptimizer(Protocol):
         `learning_rate` replaces the rule's own starting rate where it has one.
         """
         ...
+
+
+def is_anytime(rule: LearnedOptimizer) -> bool:
+    """Whether the rule has a form for a run whose length nobody knows."""
+    return getattr(rule, "anytime", False)
 
 
 def reads_eval_value(rule: LearnedOptimizer) -> bool:

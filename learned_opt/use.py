@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import optax
 
-from learned_opt.base import LearnedOptimizer, reads_eval_value
+from learned_opt.base import LearnedOptimizer, is_anytime, reads_eval_value
 from learned_opt.compiled import compiled
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.decay import decayed
 from learned_opt.io import read
+from learned_opt.learned.anchored_soap import AnchoredSoap
 from learned_opt.locate import locate
 from learned_opt.registry import (
     HAND_DESIGNED,
@@ -21,7 +22,7 @@ from learned_opt.registry import (
 )
 from learned_opt.stand_in import Loss, can_miss_value, warn_of_missing
 
-DEFAULT_WEIGHTS = "anchored_mlp"
+DEFAULT = "relative_soap"
 
 
 def load(
@@ -33,14 +34,15 @@ def load(
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer, ready for an optax training loop.
 
-    name_or_path: packaged weights (None: "anchored_mlp"), a weight file, a run folder, or the name
-    of a hand-designed optimizer. num_steps: updates the training run will make, at least 1 (None:
-    10,000, but velo, celo, celo_adam and lhopt must be told); after them schedules hold their last
-    value, except for velo and Celo's, which read on. learning_rate: a finite number above 0 that
-    replaces the rule's starting rate where it has one. labels: which way each parameter goes, for
-    celo2 alone: "network" or "adam" in a tree like that of the parameters, where one name may stand
-    for a subtree, or a function from parameters to such a tree. weight_decay: decoupled, a finite
-    number from 0 on. A learned rule with the step u then makes p + u - weight_decay RMS(u) /
+    name_or_path: packaged weights, a weight file, a run folder, or the name of a hand-designed
+    optimizer (None: "relative_soap", in which nothing is learned). num_steps: updates the training
+    run will make, at least 1; after them schedules hold their last value, except for velo and
+    Celo's, which read on. None: not known, for relative_soap and anchored_soap; 10,000 for other
+    rules, but velo, celo, celo_adam and lhopt must be told. learning_rate: a finite number above 0
+    that replaces the rule's starting rate where it has one. labels: which way each parameter goes,
+    for celo2 alone: "network" or "adam" in a tree like that of the parameters, where one name may
+    stand for a subtree, or a function from parameters to such a tree. weight_decay: decoupled, a
+    finite number from 0 on. A learned rule with the step u then makes p + u - weight_decay RMS(u) /
     max(RMS(p), 0.05) p of each tensor p of rank 2 and above; a hand-designed one decays in its own
     way. Raises WeightsError (a ValueError) and ValueError.
 
@@ -50,10 +52,10 @@ def load(
     of a loss that a rule reads and is not given. Evaluate and save
     `learned_opt.eval_params(state, params)`.
     """
-    horizon = check_num_steps(num_steps)
+    length = check_num_steps(num_steps)
     check_learning_rate(learning_rate)
     check_weight_decay(weight_decay)
-    name = DEFAULT_WEIGHTS if name_or_path is None else name_or_path
+    name = DEFAULT if name_or_path is None else name_or_path
     if name in HAND_DESIGNED:
         if labels is not None:
             raise ValueError(f"labels: {name} takes none; learned_opt.make({name!r}, groups=...)")
@@ -68,6 +70,9 @@ def load(
     if labels is not None and not hasattr(rule, "labels"):
         raise ValueError(f"labels: {name} takes none; it moves all parameters in one way")
     routed = {} if labels is None else {"labels": labels}
+    if weight_decay is not None and isinstance(rule, AnchoredSoap):
+        rule, weight_decay = rule.decaying(weight_decay), None
+    horizon = None if num_steps is None and is_anytime(rule) else length
     tx = rule.opt(theta, horizon, learning_rate=learning_rate, **routed)
     losses: dict[Loss, bool] = {
         "value": can_miss_value(tx),

@@ -18,7 +18,7 @@ import optax
 from four_programs import PROGRAMS, Program
 
 import learned_opt
-from learned_opt.use import DEFAULT_WEIGHTS
+from learned_opt.use import DEFAULT
 from meta_train.files import write_json
 from meta_train.starting import start_jax
 from tasks.base import MissingData
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--rules", nargs="+", default=[DEFAULT_WEIGHTS], metavar="NAME[:key=value,...]"
+        "--rules", nargs="+", default=[DEFAULT], metavar="NAME[:key=value,...]"
     )
     parser.add_argument(
         "--programs",

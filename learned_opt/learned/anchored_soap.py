@@ -5,8 +5,8 @@ the network reads is free of units, and what it changes is bounded.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,7 @@ class AnchoredSoap:
     that do not know their length in meta-training; outside it a rule knows what it is told.
     """
 
+    anytime: ClassVar[bool] = True
     anchor: RelativeAdam | RelativeSoap = RelativeSoap()
     hidden: int = 16
     untold: float = 0.0
@@ -67,6 +68,10 @@ class AnchoredSoap:
         check_at_least_one(self, "hidden")
         if not 0.0 <= self.untold <= 1.0:
             raise ValueError(f"untold: {self.untold} is not allowed; it must be from 0 to 1")
+
+    def decaying(self, weight_decay: float) -> "AnchoredSoap":
+        """The rule over an anchor of this weight decay, which the network scales."""
+        return replace(self, anchor=replace(self.anchor, weight_decay=weight_decay))
 
     def init(self, key: PRNGKeyArray) -> Theta:
         """Hidden layers that keep the size of their inputs; a readout near zero."""

@@ -307,10 +307,12 @@ def test_load_gives_an_optax_transformation_for_weights_and_for_names(saved):
         learned_opt.load("relative_adm")
 
 
-def test_load_without_a_name_takes_the_default_weights(saved, monkeypatch):
-    monkeypatch.setattr("learned_opt.locate.packaged", lambda: {use.DEFAULT_WEIGHTS: saved})
-    updates, _ = learned_opt.load(learning_rate=2.0).update(jnp.ones(2), optax.EmptyState())
-    np.testing.assert_array_equal(updates, [-2.0, -2.0])
+@pytest.mark.parametrize("num_steps", [None, 5])
+def test_load_without_a_name_takes_the_default(num_steps):
+    params = {"w": jnp.ones((3, 2)), "b": jnp.ones(2)}
+    named, default = learned_opt.load(use.DEFAULT, num_steps), learned_opt.load(None, num_steps)
+    steps = [tx.update(params, tx.init(params), params)[0] for tx in (named, default)]
+    jax.tree.map(np.testing.assert_array_equal, *steps)
 
 
 def test_a_loaded_rule_is_traced_once(saved):
