@@ -25,6 +25,18 @@ def table(report: Report) -> str:
     )
 
 
+def speedups(report: Report) -> str:
+    """The speedup of every optimizer on every task."""
+    names = [report.optimizers[o] for o in report.ranking]
+    means = report.scores.speedup.mean(axis=2)
+    rows = [
+        (task, *(wording.times(means[o, t]).rstrip("×") for o in report.ranking))
+        for t, task in enumerate(report.tasks)
+    ]
+    note = "speedup in steps (mean of seeds; 0.00 never reached; – the yardstick diverged)"
+    return f"{note}\n\n{_plain((('task', *names), *rows))}"
+
+
 def _scores(report: Report) -> list[tuple[str, ...]]:
     """Best first."""
     heads: tuple[str, ...] = (

@@ -14,6 +14,7 @@ from meta_train import (
     report as module,
     report_figures,
     report_tables,
+    report_text,
     stats,
     wording,
 )
@@ -213,6 +214,19 @@ def test_the_text_table():
     assert "0/2" in row and "1/4" in row
     assert any(line.startswith("first") and line.count("*") == 1 for line in lines)
     assert all(line == line.rstrip() for line in lines)
+
+
+def test_speedups_task_by_task():
+    report = make_report()
+    heads, line, first, second = report_text.speedups(report).splitlines()[2:]
+    assert [word for word in ("rule <b>", "wild", "adam (tuned)") if word in heads] and set(line)
+    found = dict(zip(re.split(r"\s{2,}", heads), re.split(r"\s{2,}", first), strict=True))
+    expected = report.scores.speedup[:, 0].mean(axis=1)
+    assert found["task"] == "first" and float(found["rule <b>"]) == pytest.approx(
+        expected[0], abs=0.006
+    )
+    assert float(found["wild"]) == 0 and float(found["rule <b>"]) > 1.5
+    assert second.startswith("second")
 
 
 def test_the_page_is_the_same_every_time_and_written_whole(tmp_path, text):
