@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from meta_train.forms import form_of
 from meta_train.horizons import Fixed
 from meta_train.measure import Session, measure
 from meta_train.results import Grid, Report, ResultsError
-from meta_train.runs import Program, build_program
+from meta_train.runs import build_ends
 from tasks.base import Data, Split, TaskFamily
 
 __all__ = [
@@ -223,13 +223,13 @@ def _grid(entry: Entry, trials: Sequence[Sequence[float]]) -> Grid:
 @functools.lru_cache(maxsize=4)
 def _selection_programs(
     optimizer: LearnedOptimizer, families: tuple[TaskFamily, ...], lengths: tuple[int, ...]
-) -> list[tuple[Program, Data]]:
-    """One for each family and length."""
-    data = [jax.device_put(family.load()) for family in families]
+) -> list[tuple[Any, Data]]:
     return [
-        (build_program(family, optimizer, steps, 1, SELECTION_SPLITS), arrays)
-        for steps in lengths
-        for family, arrays in zip(families, data, strict=True)
+        (
+            build_ends(family, optimizer, lengths, SELECTION_SPLITS),
+            jax.device_put(family.load()),
+        )
+        for family in families
     ]
 
 
@@ -251,14 +251,16 @@ def selection_score(
     families = choose_suite(suite).families
     weights = (jax.device_get(theta), None)
 
-    def progress(program, data):
-        curve = jax.device_get(program(data, weights, jnp.asarray(seeds)))
+    def progress(program, data, steps: int) -> np.ndarray:
+        curve = jax.device_get(program(data, weights, jnp.asarray(seeds), steps))
         losses = np.asarray(curve.losses, np.float64)  # [split, seed, point]
         bound = np.broadcast_to(curve.lower_bound, losses.shape[:-1])
         return stats.log_progress(losses[..., 0], losses[..., -1], bound)
 
+    def of_task(pair: tuple[Any, Data]) -> list[np.ndarray]:
+        program, data = pair
+        return [progress(program, data, steps) for steps in lengths]
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(
-            lambda pair: progress(*pair), _selection_programs(optimizer, families, lengths)
-        )
+        found = pool.map(of_task, _selection_programs(optimizer, families, lengths))
         return float(np.mean(list(found)))
