@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from learned_opt.locate import packaged
 from learned_opt.registry import LEARNED
@@ -68,6 +68,13 @@ class Parallel(Model):
     )
 
 
+def _listed(value: Any) -> Any:
+    """One length as a list of one; strict validation takes tuples here."""
+    if isinstance(value, list):
+        return tuple(value)
+    return (value,) if isinstance(value, int) else value
+
+
 class Evaluation(Model):
     """Periodic evaluation of the averaged weights; the best ones are kept."""
 
@@ -76,7 +83,9 @@ class Evaluation(Model):
     )
     suite: str = Field(default="selection", description="name of the suite")
     seeds: AtLeastOne = Field(default=2, description="runs per task")
-    steps: AtLeastOne = Field(default=500, description="inner steps of a run")
+    steps: Annotated[tuple[AtLeastOne, ...], BeforeValidator(_listed)] = Field(
+        default=(200, 2000), min_length=1, description="inner steps of the runs: one length or more"
+    )
 
 
 class Checkpoint(Model):

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,8 @@ from meta_train.forms import form_of
 from meta_train.horizons import Fixed
 from meta_train.measure import Session, measure
 from meta_train.results import Grid, Report, ResultsError
-from meta_train.runs import Program, build_program
-from tasks.base import Data, TaskFamily
+from meta_train.runs import build_ends
+from tasks.base import Data, Split, TaskFamily
 
 __all__ = [
     "Entry",
@@ -41,6 +41,8 @@ __all__ = [
 
 DEFAULT_POINTS = 50
 DEFAULT_STEPS = 1000  # where families are given instead of a suite
+SELECTION_STEPS = (200, 2000)  # a short and a long run
+SELECTION_SPLITS: tuple[Split, ...] = ("train", "outer_valid")
 GIVEN = ("params", "value")  # what an update is given beside the gradients
 
 
@@ -227,10 +229,13 @@ def _grid(entry: Entry, row: Sequence[_Tuned]) -> Grid:
 
 @functools.lru_cache(maxsize=4)
 def _selection_programs(
-    optimizer: LearnedOptimizer, families: tuple[TaskFamily, ...], steps: int
-) -> list[tuple[Program, Data]]:
+    optimizer: LearnedOptimizer, families: tuple[TaskFamily, ...], lengths: tuple[int, ...]
+) -> list[tuple[Any, Data]]:
     return [
-        (build_program(family, optimizer, steps, 1, ("train",)), jax.device_put(family.load()))
+        (
+            build_ends(family, optimizer, lengths, SELECTION_SPLITS),
+            jax.device_put(family.load()),
+        )
         for family in families
     ]
 
@@ -240,24 +245,29 @@ def selection_score(
     theta: Theta,
     suite: str | Iterable[TaskFamily],
     seeds: int | Sequence[int] = 2,
-    steps: int = 500,
+    steps: int | Sequence[int] = SELECTION_STEPS,
 ) -> float:
     """How well `theta` does on a suite, lower is better: the mean of stats.log_progress.
 
-    The mean is over tasks and seeds, on the whole training split after `steps` updates. Compiled
-    once for each (optimizer, suite, steps) and kept: further calls take other thetas.
+    The mean is over tasks, seeds, lengths of the run, and the whole of two splits, train and
+    outer_valid. steps: one length, or several; a rule is told each. Compiled once for each
+    (optimizer, suite, steps) and kept: further calls take other thetas.
     """
     seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
+    lengths = (steps,) if isinstance(steps, int) else tuple(steps)
     families = choose_suite(suite).families
     weights = (jax.device_get(theta), None)
 
-    def progress(program, data):
-        curve = jax.device_get(program(data, weights, jnp.asarray(seeds)))
-        losses = np.asarray(curve.losses[0], np.float64)
-        return stats.log_progress(losses[..., 0], losses[..., -1], np.asarray(curve.lower_bound))
+    def progress(program, data, steps: int) -> np.ndarray:
+        curve = jax.device_get(program(data, weights, jnp.asarray(seeds), steps))
+        losses = np.asarray(curve.losses, np.float64)  # [split, seed, point]
+        bound = np.broadcast_to(curve.lower_bound, losses.shape[:-1])
+        return stats.log_progress(losses[..., 0], losses[..., -1], bound)
+
+    def of_task(pair: tuple[Any, Data]) -> list[np.ndarray]:
+        program, data = pair
+        return [progress(program, data, steps) for steps in lengths]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(
-            lambda pair: progress(*pair), _selection_programs(optimizer, families, steps)
-        )
+        found = pool.map(of_task, _selection_programs(optimizer, families, lengths))
         return float(np.mean(list(found)))

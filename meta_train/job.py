@@ -23,6 +23,7 @@ from meta_train.loop import Best, Loop, Plan, RunState, begin, last_record
 from meta_train.progress import Progress
 from meta_train.run_folder import RunError, RunFolder
 from meta_train.sinks import Guarded, JsonLines, Sink, Wandb, keep_lines, warn
+from tasks.suites import SUITES
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,9 @@ class Saver:
             "licence": "Apache-2.0",
         }
         if self.config.evaluation:
-            about["selection"] = self.config.evaluation.model_dump(mode="json")
+            version = SUITES[self.config.evaluation.suite].version
+            selection = self.config.evaluation.model_dump(mode="json")
+            about["selection"] = selection | {"version": version}
         return about
 
 

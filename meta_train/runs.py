@@ -1,5 +1,6 @@
 """The program that trains one task with one optimizer and measures it along the way."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,53 @@ def build_program(
     runs = jax.vmap(run, in_axes=(None, None, 0))
     if vmapped:
         runs = jax.vmap(runs, in_axes=(None, 0, None))
+    return jax.jit(runs, compiler_options=_compiler_options())
+
+
+def build_ends(
+    family: TaskFamily,
+    optimizer: LearnedOptimizer,
+    lengths: Sequence[int],
+    splits: Sequence[Split],
+) -> Any:
+    """A jitted (data, theta, seeds, steps) -> Curve of the first and the last point alone.
+
+    steps: any of `lengths`, all of which this one program runs. With one length the curves are
+    those of `build_program` with one point.
+    """
+    part, most = math.gcd(*lengths), max(lengths)
+    episodes = Episodes(family, AsDeployed(optimizer), Fixed(most))
+
+    def run(data: Data, theta: Theta, seed: Array, steps: Array) -> Curve:
+        start_key, noise_key, steps_key = jax.random.split(jax.random.key(seed), 3)
+        inner = start(episodes, data, theta, start_key, 0, jnp.asarray(steps, jnp.int32))
+        task = family.task(inner.cfg, data)
+        keys = jax.random.split(steps_key, most // part + 1)
+
+        def losses(inner):
+            point = eval_params(inner.opt_state, inner.params)
+            return jnp.stack([task.loss(point, noise_key, task.whole(s)) for s in splits])
+
+        def advance(count, carry):
+            # The first turn measures the start, so that the losses are compiled once.
+            inner, found = carry
+            inner = jax.lax.cond(
+                count == 0,
+                lambda inner: inner,
+                lambda inner: unroll(episodes, data, theta, inner, keys[count], 0, part)[0],
+                inner,
+            )
+            ends = (count == 0) | (count == steps // part)
+            place = jnp.minimum(count, 1)
+            measured = jax.lax.cond(ends, losses, lambda inner: found[:, place], inner)
+            return inner, found.at[:, place].set(measured)
+
+        found = jnp.zeros((len(splits), 2))
+        _, found = jax.lax.fori_loop(0, steps // part + 1, advance, (inner, found))
+        bound = jnp.nan if task.lower_bound is None else task.lower_bound
+        return Curve(tuple(found), jnp.asarray(bound, jnp.float32))
+
+    runs = jax.vmap(run, in_axes=(None, None, 0, None))
     return jax.jit(runs, compiler_options=_compiler_options())
 
 

@@ -3,6 +3,7 @@
 from tasks.base import TaskFamily
 from tasks.families.algorithmic import BinaryAddition, Parity
 from tasks.families.autoencoder import MLPAutoencoder
+from tasks.families.badly_scaled import BadlyScaledRegression
 from tasks.families.cnn import CNNClassifier
 from tasks.families.conv_language import ConvLanguageModel
 from tasks.families.convex import Bowl, IsotropicQuadratic, Norm
@@ -12,8 +13,10 @@ from tasks.families.functions_nd import FunctionND
 from tasks.families.language import LanguageModel
 from tasks.families.matmul import MatMulAlgorithm
 from tasks.families.mixer import MLPMixer
+from tasks.families.mixture_density import MixtureDensityNetwork
 from tasks.families.mlp import DenoisingAutoencoder, MLPClassifier, SoftmaxRegression
 from tasks.families.noisy_quadratics import NoisyQuadraticModel, RandomQuadratic
+from tasks.families.oscillator import OscillatorNetwork
 from tasks.families.physics import PoissonNetwork
 from tasks.families.recommender import Recommender
 from tasks.families.residual_mlp import ResidualMLP
@@ -38,6 +41,7 @@ from tasks.families.vision_transformer import VisionTransformer
 from tasks.families.word_language import WordLanguageModel
 
 FAMILIES: dict[str, type[TaskFamily]] = {
+    "badly_scaled_regression": BadlyScaledRegression,
     "binary_addition": BinaryAddition,
     "bowl": Bowl,
     "cnn_classifier": CNNClassifier,
@@ -55,6 +59,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "matmul_algorithm": MatMulAlgorithm,
     "matrix_factorisation": MatrixFactorisation,
     "min_max_well": MinMaxWell,
+    "mixture_density_network": MixtureDensityNetwork,
     "mlp_autoencoder": MLPAutoencoder,
     "mlp_classifier": MLPClassifier,
     "mlp_mixer": MLPMixer,
@@ -62,6 +67,7 @@ FAMILIES: dict[str, type[TaskFamily]] = {
     "noisy_quadratic_model": NoisyQuadraticModel,
     "norm": Norm,
     "nvp": NVP,
+    "oscillator_network": OscillatorNetwork,
     "outward_snake": OutwardSnake,
     "parity": Parity,
     "poisson_network": PoissonNetwork,

@@ -15,16 +15,20 @@ from typing import Any, NamedTuple
 
 from tasks.base import TaskFamily
 from tasks.data import DATASETS
+from tasks.families.badly_scaled import BadlyScaledRegression
 from tasks.families.cnn import CNNClassifier
 from tasks.families.conv_language import ConvLanguageModel
 from tasks.families.functions_nd import FunctionND
 from tasks.families.language import LanguageModel
 from tasks.families.mixer import MLPMixer
+from tasks.families.mixture_density import MixtureDensityNetwork
 from tasks.families.mlp import MLPClassifier, SoftmaxRegression
+from tasks.families.oscillator import OscillatorNetwork
 from tasks.families.physics import PoissonNetwork
 from tasks.families.recommender import Recommender
 from tasks.families.residual_mlp import ResidualMLP
 from tasks.families.synthetic import Function2D, MatrixFactorisation, Quadratic
+from tasks.families.transformer_language import TransformerLanguageModel
 from tasks.names import check_name
 
 
@@ -133,9 +137,15 @@ SUITES: dict[str, Suite] = {
     "selection": Suite(
         (
             MLPClassifier(widths=(24, 24), activation="gelu", image_size=4, name="digits_4x4_gelu"),
+            MLPClassifier(widths=(32,), batch_size=4, name="digits_batch_4"),
             LanguageModel(cell="gru", dataset="documentation", name="documentation_gru"),
+            TransformerLanguageModel(layers=2, name="documentation_transformer"),
+            OscillatorNetwork(name="oscillator"),
+            MixtureDensityNetwork(name="mixture_density"),
+            BadlyScaledRegression(activation="relu", name="badly_scaled"),
         ),
-        steps=1000,
+        steps=2000,
+        version=2,
     ),
 }
 HELD_OUT = ("heldout_quick", "heldout_small", "heldout_full", "far")

@@ -1,6 +1,7 @@
 """A differential equation solved by a network: what is fitted is the residual, not data."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,17 +29,17 @@ def solution(amplitudes: Float[Array, " modes"], x: Float[Array, "*n"]) -> Float
     return source(-amplitudes / waves**2, x)
 
 
-def second_derivative(
-    function, x: Float[Array, " n"]
-) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """u(x) and u''(x) of a function that takes each entry for itself."""
+def derivatives(
+    function: Callable[[Float[Array, " n"]], Float[Array, " n"]], x: Float[Array, " n"]
+) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
+    """u(x), u'(x) and u''(x) of a function that takes each entry for itself."""
     ones = jnp.ones_like(x)
 
     def slope(x):
         return jax.jvp(function, (x,), (ones,))
 
-    (value, _), (_, curvature) = jax.jvp(slope, (x,), (ones,))
-    return value, curvature
+    (value, first), (_, second) = jax.jvp(slope, (x,), (ones,))
+    return value, first, second
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class PoissonNetwork:
 
         def loss(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
             del key
-            _, curvature = second_derivative(lambda x: self.value(params, x), batch)
+            _, _, curvature = derivatives(lambda x: self.value(params, x), batch)
             return jnp.mean((curvature - source(cfg["amplitudes"], batch)) ** 2)
 
         return Task(init, batch, whole, loss, lower_bound=0.0)

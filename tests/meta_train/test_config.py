@@ -265,3 +265,14 @@ def test_the_reference_names_every_key():
         assert f"### kind: {kind}" in page
     for field in fields(PRESETS["paper"]):
         assert f"| `{field.name}` |" in reference()
+
+
+def test_an_evaluation_has_one_length_or_several():
+    def lengths(text):
+        return configs.parse(GOOD + f"evaluation: {{{text}}}\n", "F.yaml", ()).evaluation.steps
+
+    assert lengths("every: 5") == (200, 2000)
+    assert lengths("steps: 300") == (300,) and lengths("steps: [5, 50]") == (5, 50)
+    for text in ("steps: 0", "steps: [5, 0]", "steps: []", "steps: many", "steps: true"):
+        (line,) = refused(text=GOOD + f"evaluation: {{{text}}}\n")
+        assert "evaluation.steps" in line and "is not allowed" in line

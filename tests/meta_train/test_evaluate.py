@@ -415,6 +415,32 @@ def test_selection_score_is_the_reports_log_progress():
     )
 
 
+def test_selection_score_is_the_mean_over_lengths_and_splits():
+    @dataclass(frozen=True)
+    class Calm(Bowl):
+        """Without minibatch noise: lengths that share a program draw other minibatches."""
+
+        valid: float = 0.0  # what the outer_valid loss is higher by
+
+        def task(self, cfg, data):
+            def whole(split):
+                offset = self.valid if split == "outer_valid" else 0.0
+                return jnp.asarray(offset), jnp.zeros(self.size)
+
+            calm = lambda key, split: (jnp.zeros(()), jnp.zeros(self.size))
+            return Bowl.task(self, cfg, data)._replace(batch=calm, whole=whole)
+
+    def score(*steps):
+        return selection_score(RULE.optimizer, RULE.theta, [Calm(valid=7.0)], 2, steps)
+
+    assert score(4, 12) == pytest.approx((score(4) + score(12)) / 2, rel=1e-5)
+    assert score(12) < score(4)
+    report = evaluate([RULE], [Calm()], seeds=2, steps=12, points=1)
+    above = report.train_loss[0, 0] + 1.0
+    both = [np.log((above + offset)[:, 1] / (above + offset)[:, 0]) for offset in (0.0, 7.0)]
+    assert score(12) == pytest.approx(np.mean(both), abs=1e-4)
+
+
 def test_hand_designed_rules_are_the_registry(report):
     for entry in standard_baselines():
         assert entry.optimizer in HAND_DESIGNED.values()

@@ -14,6 +14,7 @@ from meta_train import (
     report as module,
     report_figures,
     report_tables,
+    report_text,
     stats,
     wording,
 )
@@ -257,6 +258,17 @@ def test_the_text_fits_a_terminal_of_a_hundred_columns():
     assert 90 < max(map(len, text.splitlines())) <= 100
     assert all(text.count(name) >= 2 for name in names)  # one line in each block of scores
     assert len(re.findall(r"^second .*", text, flags=re.MULTILINE)) == 4  # twice two blocks
+
+
+def test_speedups_task_by_task():
+    report = make_report()
+    *_, first, second = report_text.speedups(report).splitlines()
+    means = report.scores.speedup.mean(axis=2)
+    for name, line, t in (("first", first, 0), ("second", second, 1)):
+        task, *cells = re.split(r"\s{2,}", line)
+        assert task == name
+        numbers = [float("nan") if cell == "–" else float(cell) for cell in cells]
+        np.testing.assert_allclose(numbers, means[list(report.ranking), t], atol=0.006)
 
 
 def test_the_page_is_the_same_every_time_and_written_whole(tmp_path, text):

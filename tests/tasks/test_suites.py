@@ -96,6 +96,15 @@ def test_checkpoints_are_chosen_on_other_tasks():
         assert not too_near(SUITES["selection"].families, suite)
 
 
+def test_checkpoints_are_chosen_on_many_kinds_of_tasks():
+    families = SUITES["selection"].families
+    kinds = {traits(family).architecture for family in families}
+    assert len(kinds) >= 6 and "transformer language model" in kinds
+    assert len({traits(family).loss for family in families}) >= 4
+    assert min(getattr(family, "batch_size", 99) for family in families) <= 8
+    assert SUITES["selection"].version == 2
+
+
 def test_traits_have_names_where_a_family_says_nothing():
     assert traits(Quadratic()) == Traits("Quadratic", "generated", "Quadratic")
     one = traits(MLPClassifier(dataset="wine", loss="squared_hinge"))

@@ -5,7 +5,7 @@ import pytest
 from descent import trained
 
 from tasks.base import SPLITS
-from tasks.families.physics import PoissonNetwork, second_derivative, solution, source
+from tasks.families.physics import PoissonNetwork, derivatives, solution, source
 
 
 def test_the_solution_keeps_the_ends_and_curves_like_the_source():
@@ -20,7 +20,9 @@ def test_the_solution_keeps_the_ends_and_curves_like_the_source():
     np.testing.assert_allclose(solution(jnp.array(a), jnp.array(x)), u(x), atol=1e-6)
     curved = (u(x + h) - 2 * u(x) + u(x - h)) / h**2
     np.testing.assert_allclose(source(jnp.array(a), jnp.array(x)), curved, atol=1e-5)
-    _, second = second_derivative(lambda x: solution(jnp.array(a), x), jnp.array(x))
+    value, first, second = derivatives(lambda x: solution(jnp.array(a), x), jnp.array(x))
+    np.testing.assert_allclose(value, u(x), atol=1e-6)
+    np.testing.assert_allclose(first, (u(x + h) - u(x - h)) / (2 * h), atol=1e-5)
     np.testing.assert_allclose(second, curved, atol=1e-5)
 
 
