@@ -13,8 +13,8 @@ from learned_opt.registry import HAND_DESIGNED
 from meta_train.results import TUNED
 from meta_train.runs import Setting
 
-STANDARD = ("adam", "rmsprop", "sgd", "adam_1e-3", "relative_adam")
-UNTUNED = ("relative_adam",)
+STANDARD = ("adam", "adamw+warmup_cosine", "adam_1e-3", "relative_adam", "relative_soap")
+UNTUNED = ("relative_adam", "relative_soap")
 DEFAULT = "default"  # after a name: as it comes
 
 
@@ -95,7 +95,8 @@ def standard_baselines(names: Sequence[str] | None = None) -> list[Entry]:
     """Hand-designed entries by name, those of STANDARD by default.
 
     NAME and NAME+SCHEDULE are tuned per task over the rates of `grid`, and are entries of their
-    own; NAME_RATE is run at that rate and NAME_default as it comes, as is relative_adam always.
+    own; NAME_RATE is run at that rate and NAME_default as it comes, as are relative_adam and
+    relative_soap always.
     """
     return [_baseline(name) for name in (STANDARD if names is None else names)]
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # From nothing to a report: makes the environment, meta-trains a small hierarchical RNN
 # (configs/quickstart.yaml), exports it, and evaluates it and the packaged weights on tasks neither
-# has seen, next to tuned Adam. Every run gets a folder of its own: runs/quickstart, -2, -3, ...
+# has seen, next to tuned Adam, tuned AdamW with a schedule, and relative_soap as it comes. Every run gets a folder of its own: runs/quickstart, -2, -3, ...
 set -eu
 cd "$(dirname "$0")/.."
 scripts/environment.sh data,report
@@ -25,7 +25,8 @@ learned-opt export "$run" "$run/quickstart.safetensors"
 echo
 echo "3/3  Evaluating on held-out tasks"
 learned-opt evaluate "$run/quickstart.safetensors" --suite heldout_quick --steps 500 --seeds 2 \
-    --optimizers anchored_mlp --baselines adam,relative_adam --out "$run/evaluation"
+    --optimizers anchored_mlp --baselines adam,adamw+warmup_cosine,relative_soap \
+    --yardstick adamw+warmup_cosine --out "$run/evaluation"
 echo
 echo "Weights: $PWD/$run/quickstart.safetensors"
 echo "Report:  $PWD/$run/evaluation/report.html"

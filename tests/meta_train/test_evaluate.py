@@ -373,10 +373,10 @@ def test_baselines_by_default_are_all():
     names = [entry.name for entry in standard_baselines()]
     assert names == [
         "adam (tuned)",
-        "rmsprop (tuned)",
-        "sgd (tuned)",
+        "adamw+warmup_cosine (tuned)",
         "adam_1e-3",
         "relative_adam",
+        "relative_soap",
     ]
 
 
