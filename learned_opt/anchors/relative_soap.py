@@ -15,6 +15,7 @@ WARMUP_FRACTION = 0.03
 RATE_POWER = 0.6
 REFERENCE_LENGTH = 1000.0  # where the rate counts as given
 LARGEST_GAIN = 3.0
+SIZE_GAIN, SIZE_POWER = 28.0, 0.25  # of the whole tree: larger networks bear smaller steps
 ANYTIME_RATE = 0.3
 ANYTIME_WARMUP = 30.0
 ROUNDING = 64.0 * 2.0**-23
@@ -117,14 +118,16 @@ class RelativeSoap:
 
     def pace(self, plan: Plan, count: Int[Array, ""]) -> Float[Array, ""]:
         steps = jnp.asarray(count, jnp.float32)
+        bearable = SIZE_GAIN * max(plan.num_params, 1) ** -SIZE_POWER
         if plan.horizon is None:
             gain = ANYTIME_RATE * (REFERENCE_LENGTH / (steps + ANYTIME_WARMUP)) ** RATE_POWER
-            return gain * jnp.minimum(1.0, steps / ANYTIME_WARMUP)
+            return jnp.minimum(gain, bearable) * jnp.minimum(1.0, steps / ANYTIME_WARMUP)
         horizon = jnp.asarray(plan.horizon, jnp.float32)
-        gain = jnp.minimum(LARGEST_GAIN, (REFERENCE_LENGTH / horizon) ** RATE_POWER)
+        gain = (REFERENCE_LENGTH / horizon) ** RATE_POWER
         steps = jnp.minimum(steps, horizon)
         warmup = jnp.maximum(1.0, jnp.floor(WARMUP_FRACTION * horizon))
         left = 1.0 - (steps - 1.0) / horizon
+        gain = jnp.minimum(gain, min(LARGEST_GAIN, bearable))
         return gain * jnp.minimum(1.0, steps / warmup) * jnp.square(left)
 
 

@@ -32,9 +32,10 @@ def relative_soap(
     """p <- p - learning_rate pace(t) (max(RMS(p), 0.05) u + weight_decay p), needing no tuning.
 
     u is Adam's direction in the eigenbasis of the averages of the products of gradients, turned
-    back. pace(t) is min(3, (1000 / T)^0.6) under a warm-up over 3% of the T updates and a quadratic
-    decay to zero; without a length it is 0.3 (1000 / (t + 30))^0.6 after a warm-up over 30, and the
-    point to evaluate is a running average.
+    back. pace(t) is min(3, (1000 / T)^0.6, 28 N^-0.25), N the scalars that are trained, under a
+    warm-up over 3% of the T updates and a quadratic decay to zero; without a length it is
+    min(0.3 (1000 / (t + 30))^0.6, 28 N^-0.25) after a warm-up over 30, and the point to evaluate is
+    a running average.
 
     learning_rate: relative step at T = 1000, meant to be left alone. horizon: T, at least 1; None
     where it is not known. b1, b2, b3: decays of the averages of gradients, of their squares in the

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from learned_opt import eval_params, make
+from learned_opt.anchors.base import Plan
+from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.hand.relative_soap import relative_soap
 
 
@@ -59,6 +61,7 @@ class Tensor:
 
 
 def pace(t, horizon, rate=0.1):
+    """Of a network so small that its size does not count."""
     t = min(t, horizon)
     gain = min(3.0, (1000 / horizon) ** 0.6)
     return rate * gain * min(1, t / max(1, 3 * horizon // 100)) * (1 - (t - 1) / horizon) ** 2
@@ -149,6 +152,18 @@ def run(tx, gradients, params):
         return (jax.tree.map(jnp.add, params, updates), state), None
 
     return jax.jit(lambda p, g: jax.lax.scan(step, (p, tx.init(p)), g)[0])(params, gradients)
+
+
+@pytest.mark.parametrize("horizon", [400, None])
+def test_a_large_network_takes_smaller_steps(horizon):
+    """At update 30 of 400 the warm-up is over, and 0.83 of the square of what is left."""
+    plan, count = Plan(horizon, 1_000_000), jnp.int32(30)
+    large = float(RelativeSoap().pace(plan, count))
+    small = float(RelativeSoap().pace(plan._replace(num_params=10_000), count))
+    decayed = (1 - 29 / 400) ** 2 if horizon else 1.0
+    assert large == pytest.approx(28 * 1e6**-0.25 * decayed, rel=1e-5)
+    without = (1000 / 400) ** 0.6 if horizon else 0.3 * (1000 / 60) ** 0.6
+    assert small == pytest.approx(without * decayed, rel=1e-5)
 
 
 def test_anytime_follows_its_rate_and_averages():
