@@ -1,5 +1,6 @@
 """Hand-designed optimizers as lines of a table, by name: tuned, at one rate, or as they come."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from learned_opt.hand.schedules import SCHEDULES
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
+from meta_train import yaml_text
 from meta_train.results import TUNED
 from meta_train.runs import Setting
 
@@ -82,13 +84,28 @@ def grid(name: str) -> tuple[float, ...]:
 
 
 def find_rule(name: str, what: str = "optimizer") -> HandDesigned:
-    """A hand-designed optimizer: NAME, or NAME+SCHEDULE. Raises ValueError."""
-    rule, plus, schedule = name.partition("+")
+    """A hand-designed optimizer: NAME[:key=value ...][+SCHEDULE], with hyperparameters of its own.
+
+    Raises ValueError.
+    """
+    chosen, plus, schedule = name.partition("+")
+    rule, *given = chosen.split(":")
     check_name(what, rule, HAND_DESIGNED)
+    found = HAND_DESIGNED[rule]
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ValueError(f"{what}, {rule}: {pair!r} is not allowed; it must be key=value")
+        found = found.including(**{key: yaml_text.parse(value)})
     if not plus:
-        return HAND_DESIGNED[rule]
+        return found
     check_name(f"{what}, schedule of {rule}", schedule, SCHEDULES)
-    return HAND_DESIGNED[rule].including(schedule=schedule)
+    return found.including(schedule=schedule)
+
+
+def names_rule(name: str) -> bool:
+    """Whether a name, of whatever form `find_rule` takes, is one of a hand-designed optimizer."""
+    return re.split("[:+]", name)[0] in HAND_DESIGNED
 
 
 def standard_baselines(names: Sequence[str] | None = None) -> list[Entry]:

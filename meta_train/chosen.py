@@ -8,7 +8,7 @@ from pathlib import Path
 
 from learned_opt import io
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.baselines import Entry, find_rule, setting, standard_baselines
+from meta_train.baselines import Entry, find_rule, names_rule, setting, standard_baselines
 
 
 def short_name(name: str) -> str:
@@ -41,7 +41,7 @@ def chosen_entries(names: Sequence[str], baselines: Sequence[str] | None) -> lis
 
 
 def _entry(name: str, label: str, taken: set[str]) -> Entry:
-    if name.partition("+")[0] in HAND_DESIGNED and not Path(name).exists():
+    if names_rule(name) and not Path(name).exists():
         rule = find_rule(name)
         return Entry(name, rule, setting(rule).theta)
     rule, theta, _ = io.read(io.locate(name, other_names=HAND_DESIGNED))

@@ -28,6 +28,7 @@ def relative_soap(
     one_side: bool = False,
     spread: bool = False,
     method: str = "qr",
+    anytime: bool = False,
 ) -> optax.GradientTransformation:
     """p <- p - learning_rate pace(t) (max(RMS(p), 0.05) u + weight_decay p), needing no tuning.
 
@@ -43,7 +44,7 @@ def relative_soap(
     2 and more. update_interval: updates between two refreshes of the basis. max_dim: the largest
     block that rotates; longer axes are cut into equal blocks. one_side: rotates the shorter axis of
     each tensor only. spread: refreshes one tensor after the other. method: "qr", or "jacobi", by
-    matrix products only.
+    matrix products only. anytime: takes the form without a length whatever `horizon` is.
 
     Tensors of rank 0 and 1 get Adam's direction. Non-finite gradient entries count as zero, entries
     that never had a gradient and integer leaves do not move. Complex leaves raise ValueError.
@@ -52,7 +53,7 @@ def relative_soap(
     check_count("max_dim", max_dim)
     check_name("method", method, get_args(Method))
     anchor = RelativeSoap(weight_decay, b2, b3, update_interval, max_dim, one_side, spread, method)
-    return as_transformation(anchor, learning_rate, horizon, b1)
+    return as_transformation(anchor, learning_rate, None if anytime else horizon, b1)
 
 
 ENTRIES = (

@@ -69,3 +69,14 @@ def test_a_folder_that_cannot_be_is_an_error_before_anything_runs(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "deeper"):
         with pytest.raises(OSError), results_folder(path, "a"):
             raise AssertionError("must not be reached")
+
+
+def test_a_hand_designed_optimizer_may_come_with_hyperparameters():
+    (entry,) = chosen_entries(["relative_soap:anytime=true:weight_decay=0.1"], [])
+    assert entry.name == "relative_soap:anytime=true:weight_decay=0.1"
+    assert entry.optimizer.defaults["anytime"] is True
+    assert entry.optimizer.defaults["weight_decay"] == 0.1
+    with pytest.raises(ValueError, match="weight_decy.*did you mean weight_decay"):
+        chosen_entries(["relative_soap:weight_decy=0.1"], [])
+    with pytest.raises(ValueError, match="'anytime' is not allowed; it must be key=value"):
+        chosen_entries(["relative_soap:anytime"], [])
