@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from learned_opt.anchors.base import EPS, Momenta, Plan, Scalar, averaged
-from learned_opt.anchors.rotation import Matrices, Method, Rotation, refreshed
+from learned_opt.anchors.rotation import Matrices, Method, Rotation, above_rounding, refreshed
 
 WARMUP_FRACTION = 0.03
 RATE_POWER = 0.6
@@ -17,7 +17,6 @@ REFERENCE_LENGTH = 1000.0  # where the rate counts as given
 LARGEST_GAIN = 3.0
 ANYTIME_RATE = 0.3
 ANYTIME_WARMUP = 30.0
-ROUNDING = 64.0 * 2.0**-23
 
 
 class RelativeSoapState(NamedTuple):
@@ -132,5 +131,5 @@ def _inverse_root(square: Float[Array, "*s"], is_rotated: bool) -> Float[Array, 
     """1 / (sqrt(v) + 1e-12), and 0 where a rotation leaves rounding only."""
     known = square > 0.0
     if is_rotated:
-        known = known & (square > ROUNDING**2 * jnp.sum(square))
+        known = known & above_rounding(square)
     return jnp.where(known, 1.0 / (jnp.sqrt(jnp.where(known, square, 1.0)) + EPS), 0.0)

@@ -128,6 +128,11 @@ def refreshed(
     return [tuple(matrices) for matrices in found]
 
 
+def above_rounding(square: Float[Array, "*s"]) -> Bool[Array, "*s"]:
+    """Where averages of squares in a rotated basis are more than what rounding leaves of zeros."""
+    return square > (64 * jnp.finfo(square.dtype).eps) ** 2 * jnp.sum(square)
+
+
 def _by_size(bases: Sequence[Matrices]) -> list[list[tuple[int, int]]]:
     """(tensor, axis) of all matrices, those of one size together."""
     found: dict[int, list[tuple[int, int]]] = {}
