@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,7 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PRNGKeyArray
 
+from learned_opt.anchors.base import RATE, Anchor
+from learned_opt.anchors.rule import as_transformation
+from learned_opt.base import Horizon, LearnedOptimizer, Theta
 from learned_opt.registry import HAND_DESIGNED
 from meta_train.benchmark import medians, peak_memory
 from meta_train.build import build_gradient_learner, build_tasks
@@ -43,19 +50,25 @@ def meta(config: Config, source: str = "config", seconds: float = SECONDS) -> di
     """Speed of meta-training with `config`, measured for about `seconds` besides compilation.
 
     optimizer_share: of a meta-step, what is left out when SGD trains in the rule's place.
+    anchor_share: what the rule's anchor alone adds to that SGD; only of rules with an anchor.
     host_percent: time of the host's own work on a meta-step, done while another one computes.
     """
     learner = build_gradient_learner(config, source)
     running = _Running(learner, config.seed)
     memory = peak_memory()  # before there is a second learner
-    plain = _Running(_under_sgd(learner), config.seed)
-    taken, made = medians({"rule": running, "sgd": plain}, seconds, LEAST_STEPS)
+    runs = {"rule": running, "sgd": _Running(_under(HAND_DESIGNED["sgd"], learner), config.seed)}
+    if isinstance(anchor := getattr(learner.optimizer, "anchor", None), Anchor):
+        runs["anchor"] = _Running(_under(_Alone(anchor), learner), config.seed)
+    taken, made = medians(runs, seconds, LEAST_STEPS)
     median = taken["rule"]
+    shares = {"optimizer_share": 1.0 - taken["sgd"] / median}
+    if "anchor" in taken:
+        shares["anchor_share"] = (taken["anchor"] - taken["sgd"]) / median
     return {
         "inner_steps_per_second": learner.inner_steps / median,
         "meta_steps_per_second": 1.0 / median,
         "first_step_seconds": running.first_step_seconds,
-        "optimizer_share": 1.0 - taken["sgd"] / median,
+        **shares,
         "host_percent": 100.0 * _host_seconds(running, config.log_every) / median,
         "meta_steps": made,
         "devices": config.parallel.devices,
@@ -64,18 +77,41 @@ def meta(config: Config, source: str = "config", seconds: float = SECONDS) -> di
     }
 
 
-def _under_sgd(learner: GradientLearner) -> GradientLearner:
-    """The same program with SGD as the rule that is trained: what remains is not the optimizer."""
-    sgd = HAND_DESIGNED["sgd"]
+@dataclasses.dataclass(frozen=True)
+class _Alone:
+    """An anchor as a rule with nothing learned."""
+
+    anchor: Anchor[Any]
+
+    def init(self, key: PRNGKeyArray) -> Theta:
+        del key
+        return {"log_rate": jnp.float32(math.log(RATE))}
+
+    def opt(
+        self,
+        theta: Theta,
+        horizon: Horizon | None,
+        key: PRNGKeyArray | None = None,
+        learning_rate: float | Array | None = None,
+    ) -> optax.GradientTransformationExtraArgs:
+        del key, learning_rate
+        rule = as_transformation(self.anchor, jnp.exp(theta["log_rate"]), horizon)
+        return optax.with_extra_args_support(rule)
+
+
+def _under(rule: LearnedOptimizer, learner: GradientLearner) -> GradientLearner:
+    """The same program with another rule that is trained, such as SGD, which costs next to nothing.
+
+    What names groups of the rule's weights means nothing to the other.
+    """
 
     def change(estimator: Any) -> Any:
-        # What names groups of the rule's weights means nothing to SGD.
         chosen = {"only": ()} if hasattr(estimator, "only") else {}
-        episodes = dataclasses.replace(estimator.episodes, optimizer=sgd)
+        episodes = dataclasses.replace(estimator.episodes, optimizer=rule)
         return dataclasses.replace(estimator, episodes=episodes, **chosen)
 
     estimators = tuple(change(estimator) for estimator in learner.estimators)
-    return dataclasses.replace(learner, optimizer=sgd, estimators=estimators, only=())
+    return dataclasses.replace(learner, optimizer=rule, estimators=estimators, only=())
 
 
 def _host_seconds(running: _Running, log_every: int) -> float:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from learned_opt.anchors.base import EPS, Momenta, Plan, Scalar, averaged
-from learned_opt.anchors.rotation import Matrices, Method, Rotation, refreshed
+from learned_opt.anchors.rotation import Matrices, Method, Rotation, above_rounding, refreshed
 
 WARMUP_FRACTION = 0.03
 RATE_POWER = 0.6
@@ -18,7 +18,6 @@ LARGEST_GAIN = 3.0
 SIZE_GAIN, SIZE_POWER = 28.0, 0.25  # of the whole tree: larger networks bear smaller steps
 ANYTIME_RATE = 0.3
 ANYTIME_WARMUP = 30.0
-ROUNDING = 64.0 * 2.0**-23
 
 
 class RelativeSoapState(NamedTuple):
@@ -135,5 +134,5 @@ def _inverse_root(square: Float[Array, "*s"], is_rotated: bool) -> Float[Array, 
     """1 / (sqrt(v) + 1e-12), and 0 where a rotation leaves rounding only."""
     known = square > 0.0
     if is_rotated:
-        known = known & (square > ROUNDING**2 * jnp.sum(square))
+        known = known & above_rounding(square)
     return jnp.where(known, 1.0 / (jnp.sqrt(jnp.where(known, square, 1.0)) + EPS), 0.0)

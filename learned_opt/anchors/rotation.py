@@ -1,8 +1,9 @@
 """The basis that a tensor is rotated into: eigenvectors of averages of its gradient's products."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -109,32 +110,66 @@ def refreshed(
     columns stays as it is, so that what is kept in their coordinates stays where it is. Matrices of
     one size are one batch, so that many tensors are a program of few operations.
     """
+    if method == "jacobi":
+        return _by_size(_jacobi_where, bases, factors, first, due)
+    if isinstance(due, Sequence):
+        return _by_size(_refreshed_where, bases, factors, first, due)
+    # Matrices are joined within the branch: updates without a refresh then copy none of them.
+    return update_where(
+        first | due, partial(_by_size, _refreshed), list(bases), list(factors), first, due
+    )
+
+
+def above_rounding(square: Float[Array, "*s"]) -> Bool[Array, "*s"]:
+    """Where averages of squares in a rotated basis are more than what rounding leaves of zeros."""
+    return square > (64 * jnp.finfo(square.dtype).eps) ** 2 * jnp.sum(square)
+
+
+def _by_size(
+    refresh: Callable[..., Array],
+    bases: Sequence[Matrices],
+    factors: Sequence[Matrices],
+    first: Bool[Array, ""],
+    due: Bool[Array, ""] | Sequence[Bool[Array, ""]],
+) -> list[Matrices]:
+    """`refresh(bases, factors, first, due)` of all matrices, those of one size as one batch."""
+    places: dict[int, list[tuple[int, int]]] = {}
+    for i, matrices in enumerate(bases):
+        for axis, matrix in enumerate(matrices):
+            places.setdefault(matrix.shape[-1], []).append((i, axis))
     found: list[list[Any]] = [[None] * len(matrices) for matrices in bases]
-    for places in _by_size(bases):
-        old = jnp.concatenate([bases[i][axis] for i, axis in places])
-        goal = jnp.concatenate([factors[i][axis] for i, axis in places])
-        counts = [len(bases[i][axis]) for i, axis in places]
+    for alike in places.values():
+        old = jnp.concatenate([bases[i][axis] for i, axis in alike])
+        goal = jnp.concatenate([factors[i][axis] for i, axis in alike])
+        counts = [len(bases[i][axis]) for i, axis in alike]
         if isinstance(due, Sequence):
-            each = jnp.stack(
-                [due[i] for (i, _), n in zip(places, counts, strict=True) for _ in range(n)]
-            )
-            one = lambda due, old, goal: _refreshed(old[None], goal[None], first, due, method)[0]
-            new = jax.vmap(one)(each, old, goal)
+            each = [due[i] for (i, _), n in zip(alike, counts, strict=True) for _ in range(n)]
+            one = lambda due, old, goal: refresh(old[None], goal[None], first, due)[0]
+            new = jax.vmap(one)(jnp.stack(each), old, goal)
         else:
-            new = _refreshed(old, goal, first, due, method)
+            new = refresh(old, goal, first, due)
         ends = list(itertools.accumulate(counts))[:-1]
-        for (i, axis), matrices in zip(places, jnp.split(new, ends), strict=True):
+        for (i, axis), matrices in zip(alike, jnp.split(new, ends), strict=True):
             found[i][axis] = matrices
     return [tuple(matrices) for matrices in found]
 
 
-def _by_size(bases: Sequence[Matrices]) -> list[list[tuple[int, int]]]:
-    """(tensor, axis) of all matrices, those of one size together."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    for i, matrices in enumerate(bases):
-        for axis, matrix in enumerate(matrices):
-            found.setdefault(matrix.shape[-1], []).append((i, axis))
-    return list(found.values())
+def _jacobi_where(
+    bases: Float[Array, "k n n"],
+    factors: Float[Array, "k n n"],
+    first: Bool[Array, ""],
+    due: Bool[Array, ""],
+) -> Float[Array, "k n n"]:
+    return jnp.where(first | due, _jacobi(bases, factors), bases)
+
+
+def _refreshed_where(
+    bases: Float[Array, "k n n"],
+    factors: Float[Array, "k n n"],
+    first: Bool[Array, ""],
+    due: Bool[Array, ""],
+) -> Float[Array, "k n n"]:
+    return update_where(first | due, _refreshed, bases, factors, first, due)
 
 
 def _refreshed(
@@ -142,17 +177,10 @@ def _refreshed(
     factors: Float[Array, "k n n"],
     first: Bool[Array, ""],
     due: Bool[Array, ""],
-    method: Method,
 ) -> Float[Array, "k n n"]:
-    if method == "jacobi":
-        return jnp.where(first | due, _jacobi(bases, factors), bases)
-    return update_where(
-        first | due,
-        lambda bases, factors, first: jax.lax.cond(first, _eigenvectors, _iterated, bases, factors),
-        bases,
-        factors,
-        first,
-    )
+    """The eigenvectors at first, else a step towards them, whether due or not."""
+    del due
+    return jax.lax.cond(first, _eigenvectors, _iterated, bases, factors)
 
 
 def _eigenvectors(bases: Float[Array, "k n n"], factors: Float[Array, "k n n"]):

@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax.contrib import GaLoreDimensionNumbers, scale_by_galore
 
 from learned_opt.base import Params
+from learned_opt.branch import update_where
 from learned_opt.hand.assemble import Direction
 from learned_opt.hand.hyperparameters import Hyperparameter, Scalar
 from learned_opt.hand.parts.base import check_count
@@ -28,7 +30,31 @@ def _galore(
     check_count("rank", rank)
     check_count("update_proj_gap", update_proj_gap)
     fields: Any = {"scale": scale, "base_optimizer": optax.scale_by_adam(b1, b2, eps)}
-    return scale_by_galore(rank, update_proj_gap, **fields, weight_dimension_numbers=_dimensions)
+    adam, vectors = _every_other(rank, **fields), _every_other(rank)
+
+    def found(old: Any, updates: Params) -> Any:
+        del old
+        start: Any = vectors.init(updates)
+        state: Any = vectors.update(updates, start)[1]
+        return state.projector
+
+    # optax finds the vectors in a branch of its own, which under vmap would run at every update.
+    # At an odd count its branch is never taken.
+    def update(updates, state, params=None):
+        del params
+        due = state.count % update_proj_gap == 0
+        projector = update_where(due, found, state.projector, updates)
+        before = state._replace(count=jnp.int32(1), projector=projector)
+        after: Any
+        direction, after = adam.update(updates, before)
+        return direction, after._replace(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(adam.init, update)
+
+
+def _every_other(rank: int, **fields: Any) -> optax.GradientTransformation:
+    """Finds the vectors where the count of updates is even."""
+    return scale_by_galore(rank, 2, weight_dimension_numbers=_dimensions, **fields)
 
 
 def _dimensions(params: Params) -> Params:

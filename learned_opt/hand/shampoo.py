@@ -5,9 +5,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from learned_opt.base import Params
+from learned_opt.branch import update_where
 from learned_opt.hand import kronecker
 from learned_opt.hand.assemble import Direction
 from learned_opt.hand.hyperparameters import Scalar
@@ -38,15 +39,6 @@ def _scale_by_roots(
 
         return KroneckerState(jnp.zeros((), jnp.int32), matrices(eps), matrices(1.0))
 
-    def root(matrices):
-        power = -0.5 / len(matrices)
-
-        def one(s):
-            values, vectors = jnp.linalg.eigh(s)
-            return (vectors * jnp.maximum(values, eps) ** power) @ vectors.T
-
-        return tuple(map(one, matrices))
-
     def update(updates, state, params=None):
         del params
         leaves, structure = jax.tree.flatten(updates)
@@ -55,19 +47,25 @@ def _scale_by_roots(
             factors = optax.tree.add(state.factors, outer)
         else:
             factors = optax.tree.update_moment(outer, state.factors, b2, 1)
-        roots = jax.lax.cond(
-            state.count % update_interval == 0,
-            lambda factors, roots: tuple(map(root, factors)),
-            lambda factors, roots: roots,
-            jax.lax.stop_gradient(factors),
-            state.roots,
-        )
+        due = state.count % update_interval == 0
+        roots = update_where(due, _roots, state.roots, factors, jnp.asarray(eps))
         found = [
             kronecker.rotated(g, r, max_precond_dim) for g, r in zip(leaves, roots, strict=True)
         ]
         return structure.unflatten(found), KroneckerState(state.count + 1, factors, roots)
 
     return optax.GradientTransformation(init, update)
+
+
+def _roots(old: Any, factors: Any, eps: Float[Array, ""]) -> Any:
+    """The inverse roots of all leaves' matrices, eigenvalues raised to eps."""
+    del old
+
+    def one(s: Float[Array, "n n"], power: float) -> Float[Array, "n n"]:
+        values, vectors = jnp.linalg.eigh(s)
+        return (vectors * jnp.maximum(values, eps) ** power) @ vectors.T
+
+    return tuple(tuple(one(s, -0.5 / len(leaf)) for s in leaf) for leaf in factors)
 
 
 def _grafted(

@@ -82,7 +82,25 @@ def test_bench_meta_tells_speed_and_what_it_goes_into(capsys, tmp_path):
     # Two pairs of two runs, four steps each.
     np.testing.assert_allclose(found["inner_steps_per_second"], 16 * found["meta_steps_per_second"])
     assert found["optimizer_share"] < 1.0 and found["host_percent"] > 0.0
+    assert "anchor_share" not in found
     assert found["meta_steps"] >= 5 and found["peak_memory_mib"] > 100
+
+
+@pytest.mark.slow
+def test_bench_meta_tells_what_an_anchor_costs(capsys, tmp_path):
+    path = tmp_path / "anchored.yaml"
+    changed = {
+        "small_fc, hidden: 1": "anchored_soap",
+        "quadratic, dim: 3": "mlp_classifier, widths: [16]",
+        "w2": "readout",
+    }
+    text = TINY
+    for old, new in changed.items():
+        text = text.replace(old, new)
+    path.write_text(text)
+    assert main(["bench", "meta", str(path), "--seconds", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 0.0 < found["anchor_share"] < found["optimizer_share"] < 1.0
 
 
 CONTROLLER = """
