@@ -12,6 +12,7 @@ _RELATIVE_ADAM = {"kind": "relative_adam"}
 # Where a name stood for an anchor: kind of rule -> field and its values.
 _NAMED_ANCHORS: dict[str, tuple[str, dict[str, Any]]] = {
     "anchored_mlp": ("anchor", {"nominal": _RELATIVE_ADAM}),
+    "hierarchical_rnn": ("output", {"learned_rate": None, "nominal": _RELATIVE_ADAM}),
 }
 
 

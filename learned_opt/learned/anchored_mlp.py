@@ -19,13 +19,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from learned_opt.anchors.base import RATE, Plan, tensor_size
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
-from learned_opt.anchors.rule import gradients_of, moves, start_tensors, trained
+from learned_opt.anchors.rule import gradients_of, start_tensors, trained
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.learned.parts.cells import affine, init_affine
 from learned_opt.learned.parts.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.corrections import (
     NUM_DIRECTIONS,
-    corrected_step,
+    corrected_updates,
     length,
     with_agreement,
 )
@@ -131,16 +131,10 @@ class AnchoredMLP:
             )
             readouts = self._schedule(theta, _inputs(run, leaves, directions, state.agreements))
             (residuals, log_steps), state = self._correct(theta, params, gradients, state)
-            steps = [
-                -pace
-                * corrected_step(
-                    self.anchor, tensor, u, leaf, readout[1:], residual, readout[0] + log_step
-                )
-                for tensor, u, leaf, readout, residual, log_step in zip(
-                    tensors, directions, leaves, readouts, residuals, log_steps, strict=True
-                )
-            ]
-            return moves(params, steps), state
+            moved = corrected_updates(
+                self.anchor, params, pace, tensors, directions, readouts, residuals, log_steps
+            )
+            return moved, state
 
         return optax.GradientTransformationExtraArgs(partial(self._start, horizon), update)
 

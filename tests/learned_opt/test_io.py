@@ -120,6 +120,12 @@ def test_every_learned_rule_survives_the_round_trip(tmp_path, kind):
 
 OLDER = [
     ("anchored_mlp", {"anchor": "nominal", "hidden": 3}, {"anchor": RelativeAdam(), "hidden": 3}),
+    ("hierarchical_rnn", {"output": "learned_rate"}, {}),
+    (
+        "hierarchical_rnn",
+        {"output": "nominal", "use_relative_lr": False},
+        {"anchor": RelativeAdam(), "use_relative_lr": False},
+    ),
 ]
 
 

@@ -192,6 +192,11 @@ def test_a_preset_is_the_rule_of_that_name_and_flags_replace_its_choices(name):
     "old, new",
     [
         ("{kind: anchored_mlp, anchor: nominal}", "{kind: anchored_mlp}"),
+        (
+            "{kind: hierarchical_rnn, preset: nominal, output: nominal, cell_scale: 0.25}",
+            "{kind: hierarchical_rnn, preset: nominal, cell_scale: 0.25}",
+        ),
+        ("{kind: hierarchical_rnn, output: learned_rate}", "{kind: hierarchical_rnn}"),
     ],
 )
 def test_choices_of_older_versions_are_read(old, new):
@@ -199,7 +204,7 @@ def test_choices_of_older_versions_are_read(old, new):
     assert found == wanted
 
 
-@pytest.mark.parametrize("kind", ["anchored_mlp"])
+@pytest.mark.parametrize("kind", ["anchored_mlp", "hierarchical_rnn, preset: nominal"])
 def test_a_rule_takes_any_anchor(kind):
     text = f"optimizer={{kind: {kind}, anchor: {{kind: relative_soap, max_dim: 32}}}}"
     config = configs.parse(GOOD, overrides=[text])

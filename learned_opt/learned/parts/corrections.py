@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from learned_opt.anchors.base import B1, EPS, Anchor, tensor_size
-from learned_opt.anchors.rule import decay_of
+from learned_opt.anchors.rule import decay_of, moves, trained
+from learned_opt.base import Params
 
 MOMENTA = (B1, 0.99)  # of the directions that are mixed, beside the gradient itself
 NUM_DIRECTIONS = len(MOMENTA) + 1
@@ -15,23 +16,42 @@ LOG_STEP_RANGE = (-2.0, 1.5)
 AGREEMENT_DECAY = 0.95
 
 
+def corrected_updates(
+    anchor: Anchor[Any],
+    params: Params,
+    pace: Float[Array, ""],
+    tensors: Sequence[Any],
+    directions: Sequence[Sequence[Float[Array, "*_"]]],
+    readouts: Sequence[Float[Array, " r"]],
+    residuals: Sequence[Float[Array, "*_"]],
+    log_steps: Sequence[Float[Array, "*_"]],
+) -> Params:
+    """-pace times the `corrected_step` of every trained leaf, zero elsewhere.
+
+    pace: with the rate in it. The others have an entry for each trained leaf, in order.
+    """
+    leaves = trained(params)
+    each = zip(tensors, directions, leaves, readouts, residuals, log_steps, strict=True)
+    return moves(params, [-pace * corrected_step(anchor, *one) for one in each])
+
+
 def corrected_step(
     anchor: Anchor[Any],
     tensor: Any,
     directions: Sequence[Float[Array, "*s"]],
     param: Float[Array, "*s"],
-    changes: Float[Array, " k"],
+    readout: Float[Array, " r"],
     residual: Float[Array, "*s"],
-    log_step: Float[Array, "*_"],
+    log_step: Float[Array, "*s"],
 ) -> Float[Array, "*s"]:
     """One tensor's step before rate and pace; with all corrections 0 it is the anchor's.
 
-    exp(clip(log_step)) size(p) (back(sum_k (w_k + c_k) u_k) + RMS(u_1) residual) + decay p, where w
-    is (1, 0, 0). tensor: its state. changes: c of its mix. residual: in the tensor's coordinates.
-    log_step: of the tensor or of each of its scalars.
+    exp(clip(a + b)) size(p) (back(sum_k (w_k + c_k) u_k) + RMS(u_1) r) + decay p, w = (1, 0, 0).
+    tensor: its state. readout: a and c, of the tensor. residual, log_step: r and b, of each of its
+    scalars.
     """
-    step = anchor.back(tensor, mixed(directions, changes)) + length(directions[0]) * residual
-    stretch = jnp.exp(jnp.clip(log_step, *LOG_STEP_RANGE))
+    step = anchor.back(tensor, mixed(directions, readout[1:])) + length(directions[0]) * residual
+    stretch = jnp.exp(jnp.clip(readout[0] + log_step, *LOG_STEP_RANGE))
     return tensor_size(param) * stretch * step + decay_of(anchor, param)
 
 
