@@ -13,6 +13,7 @@ _RELATIVE_ADAM = {"kind": "relative_adam"}
 _NAMED_ANCHORS: dict[str, tuple[str, dict[str, Any]]] = {
     "anchored_mlp": ("anchor", {"nominal": _RELATIVE_ADAM}),
     "hierarchical_rnn": ("output", {"learned_rate": None, "nominal": _RELATIVE_ADAM}),
+    "tensor_lstm": ("output", {"direction": None, "nominal": _RELATIVE_ADAM}),
 }
 
 

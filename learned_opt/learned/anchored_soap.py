@@ -51,7 +51,7 @@ class AnchoredSoapState(NamedTuple):
 
 @dataclass(frozen=True)
 class AnchoredSoap:
-    """The rule's static choices; 709 weights, 85 of them the readout.
+    """The rule's static choices; 725 weights, 85 of them the readout.
 
     anchor: what is paced. hidden: units of each of the two hidden layers. untold: share of the runs
     that do not know their length in meta-training; outside it a rule knows what it is told.

@@ -403,9 +403,8 @@ class HierarchicalRNN:
         tensors, directions = anchor.step(state.tensors, gradients, state.count, MOMENTA)
         scalars, (log_steps, residuals), below = self._recur(theta, columns, state, gradient)
         context = tensor_context(trained(params), directions, state.count, horizon)
-        state = self._keep(
-            theta, columns, state, scalars, [*below, context[:, jnp.array(columns.order)]]
-        )
+        below = [*below, context[:, jnp.array(columns.order)]]
+        state = self._keep(theta, columns, state, scalars, below)
         readout = affine(theta["tensor_readout"], jnp.asarray(state.levels.tensor))
         moved = corrected_updates(
             anchor,

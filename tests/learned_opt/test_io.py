@@ -126,6 +126,8 @@ OLDER = [
         {"output": "nominal", "use_relative_lr": False},
         {"anchor": RelativeAdam(), "use_relative_lr": False},
     ),
+    ("tensor_lstm", {"output": "direction"}, {}),
+    ("tensor_lstm", {"output": "nominal"}, {"anchor": RelativeAdam()}),
 ]
 
 

@@ -52,7 +52,7 @@ def corrected_step(
     """
     step = anchor.back(tensor, mixed(directions, readout[1:])) + length(directions[0]) * residual
     stretch = jnp.exp(jnp.clip(readout[0] + log_step, *LOG_STEP_RANGE))
-    return tensor_size(param) * stretch * step + decay_of(anchor, param)
+    return stretch * (tensor_size(param) * step + decay_of(anchor, param))
 
 
 def mixed(

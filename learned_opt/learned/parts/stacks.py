@@ -1,5 +1,6 @@
 """A parameter tree as stacks: the tensors of one shape in one array."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -37,6 +38,12 @@ class Stacks:
         return Stacks(tuple(found), tuple(map(tuple, found.values())), len(leaves))
 
     @property
+    def scalars(self) -> int:
+        """Of all tensors together."""
+        pairs = zip(self.counts, self.shapes, strict=True)
+        return sum(count * math.prod(shape) for count, shape in pairs)
+
+    @property
     def counts(self) -> tuple[int, ...]:
         """Tensors in each stack."""
         return tuple(len(places) for places in self.places)
@@ -62,11 +69,15 @@ class Stacks:
         self, stacks: Sequence[Float[Array, "_ *_"]], like: Params
     ) -> list[Float[Array, "*_"]]:
         """The inverse of `together`, in the shapes of `like`'s leaves."""
-        leaves = jax.tree.leaves(like)
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(like) if is_trained(leaf)]
+        return [x.reshape(s) for x, s in zip(self.entries(stacks), shapes, strict=True)]
+
+    def entries(self, stacks: Sequence[Float[Array, "_ *_"]]) -> list[Float[Array, "*_"]]:
+        """What the stacks hold of each leaf that takes part, in the order of the leaves."""
         found = {
-            i: tensor.reshape(jnp.shape(leaves[i]))
+            i: entry
             for stack, places in zip(stacks, self.places, strict=True)
-            for i, tensor in zip(places, stack, strict=True)
+            for i, entry in zip(places, stack, strict=True)
         }
         return [found[i] for i in sorted(found)]
 

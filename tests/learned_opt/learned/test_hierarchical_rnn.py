@@ -13,6 +13,7 @@ from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.base import eval_params
 from learned_opt.learned.hierarchical_rnn import PRESETS, HierarchicalRNN
 
+ANCHORED = {"anchor": RelativeAdam(), "use_relative_lr": False}
 PAPER, ATTENTION, NOMINAL = (PRESETS[n] for n in ("paper", "paper_attention", "nominal"))
 
 
@@ -327,11 +328,8 @@ def test_every_flag_changes_the_rule_and_stays_finite(flags):
         ({"num_gradient_scales": 0}, "num_gradient_scales"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"init_lr_range": (1e-2, 1e-6)}, "init_lr_range"),
-        (
-            {"anchor": RelativeAdam(), "use_relative_lr": False, "use_attention": True},
-            "use_attention",
-        ),
-        ({"anchor": RelativeAdam(), "use_relative_lr": False, "level_sizes": (4,)}, "level_sizes"),
+        (ANCHORED | {"use_attention": True}, "use_attention"),
+        (ANCHORED | {"level_sizes": (4,)}, "level_sizes"),
     ],
 )
 def test_impossible_choices_are_refused_by_name(unchecked, flags, names):
