@@ -95,9 +95,14 @@ class Columns:
         return sum(self.sizes)
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """Where each leaf that takes part stands."""
+        return tuple(sorted(range(len(self.order)), key=self.order.__getitem__))
+
+    @property
     def last(self) -> int:
         """Where the last leaf stands."""
-        return self.order.index(len(self.order) - 1)
+        return self.places[-1]
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -119,14 +124,19 @@ class Columns:
         kept = [jnp.ravel(leaves[i]).astype(jnp.float32) for i in shapes]
         return jnp.concatenate([kept[i] for i in self.order] or [jnp.zeros(0)])
 
+    def apart(self, row: Float[Array, " n"], like: Params) -> list[Float[Array, "*_"]]:
+        """The tensors of a row, in the order and the shapes of the leaves that take part."""
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(like) if is_trained(leaf)]
+        starts = [sum(self.sizes[:i]) for i in range(1, len(self.sizes))]
+        parts = dict(zip(self.order, jnp.split(row, starts), strict=False))
+        return [parts[i].reshape(shape) for i, shape in enumerate(shapes)]
+
     def scatter(self, row: Float[Array, " n"], like: Params) -> Params:
         """The inverse of `gather`: `like`'s shapes and dtypes, zeros where nothing is trained."""
         leaves, treedef = jax.tree.flatten(like)
-        starts = [sum(self.sizes[:i]) for i in range(1, len(self.sizes))]
-        parts = dict(zip(self.order, jnp.split(row, starts), strict=False))
-        trained = iter(range(len(self.order)))
+        tensors = iter(self.apart(row, like))
         return treedef.unflatten(
-            parts[next(trained)].reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
+            next(tensors).astype(jnp.result_type(leaf))
             if is_trained(leaf)
             else jnp.zeros_like(leaf)
             for leaf in leaves

@@ -17,7 +17,7 @@ from learned_opt.foreign import HEAD, kind_of_file
 from learned_opt.locate import WeightsError, locate, packaged
 from learned_opt.naming import nearest
 from learned_opt.registry import LEARNED
-from learned_opt.spec import build_rule, spec_of
+from learned_opt.spec import build_rule, spec_of, translated
 
 __all__ = [
     "FORMAT",
@@ -70,7 +70,7 @@ def read(name_or_path: str | Path) -> tuple[Any, Theta, dict[str, Any]]:
     header = card(path)
     kind = header["kind"]
     try:
-        rule = build_rule(LEARNED[kind], header["spec"])
+        rule = build_rule(LEARNED[kind], translated(kind, header["spec"]))
         expected = _expected(rule)
     except (TypeError, ValueError, OverflowError, MemoryError) as error:
         raise WeightsError(f"{path}: {kind}: {error}") from None

@@ -8,10 +8,27 @@ from typing import Any
 from learned_opt.anchors.registry import ANCHORS
 from learned_opt.naming import nearest
 
+_RELATIVE_ADAM = {"kind": "relative_adam"}
+# Where a name stood for an anchor: kind of rule -> field and its values.
+_NAMED_ANCHORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "anchored_mlp": ("anchor", {"nominal": _RELATIVE_ADAM}),
+    "hierarchical_rnn": ("output", {"learned_rate": None, "nominal": _RELATIVE_ADAM}),
+    "tensor_lstm": ("output", {"direction": None, "nominal": _RELATIVE_ADAM}),
+}
+
 
 def spec_of(rule: Any) -> dict[str, Any]:
     """The fields of a frozen dataclass as JSON values; tuples become lists."""
-    return {field.name: _as_json(getattr(rule, field.name)) for field in dataclasses.fields(rule)}
+    return {field.name: as_json(getattr(rule, field.name)) for field in dataclasses.fields(rule)}
+
+
+def translated(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec of this or an older version, for a rule of this kind, as this version writes it."""
+    field, anchors = _NAMED_ANCHORS.get(kind, ("", {}))
+    old = spec.get(field)
+    if not isinstance(old, str) or old not in anchors:
+        return spec
+    return {name: value for name, value in spec.items() if name != field} | {"anchor": anchors[old]}
 
 
 def build_rule(kind: type, spec: dict[str, Any]) -> Any:
@@ -38,12 +55,13 @@ def build_rule(kind: type, spec: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """A value of a field as JSON. Raises TypeError where it has none."""
     for kind, anchor in ANCHORS.items():
         if type(value) is anchor:
             return {"kind": kind} | spec_of(value)
     if isinstance(value, tuple):
-        return [_as_json(item) for item in value]
+        return [as_json(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"{value!r} in a rule's choices cannot be written as JSON")
@@ -60,6 +78,13 @@ def _from_json(value: Any) -> Any:
 
 
 def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(map(_describe, typing.get_args(hint)))
+    for kind, anchor in ANCHORS.items():
+        if hint is anchor:
+            return f"{{kind: {kind}}}"
+    if hint is types.NoneType:
+        return "null"
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 

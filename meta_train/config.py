@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from learned_opt.locate import packaged
 from learned_opt.registry import LEARNED
+from learned_opt.spec import translated
 from meta_train import yaml_text
 from meta_train.aggregate import FamilyScale
 from meta_train.config_errors import ConfigError, Problem, explain
@@ -254,7 +255,7 @@ def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> C
     data = _with_whole_phases(data)
     if "optimizer" in data:
         annotation = Config.model_fields["optimizer"].annotation
-        data["optimizer"] = with_preset(data["optimizer"], annotation)
+        data["optimizer"] = with_preset(_translated(data["optimizer"]), annotation)
     try:
         # Through JSON, strict validation takes lists for tuples and still refuses "5" for 5.
         config = Config.model_validate_json(json.dumps(data))
@@ -267,6 +268,13 @@ def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> C
     if problems:
         raise ConfigError(source, problems, origin)
     return _absolute(config)
+
+
+def _translated(optimizer: Any) -> Any:
+    """The block with the choices of an older version in the words of this one."""
+    if not isinstance(optimizer, dict):
+        return optimizer
+    return translated(str(optimizer.get("kind")), optimizer)
 
 
 def _with_whole_phases(data: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+from learned_opt.spec import spec_of
 from meta_train.config import CHANGEABLE, Config
 from meta_train.schema import Described, Model, blocks, kind_of, presets_of
 from meta_train.yaml_text import dump
@@ -41,19 +42,23 @@ def reference() -> str:
 
 def _block(model: type[Model]) -> list[str]:
     kind = kind_of(model)
-    lines = [f"### kind: {kind}", ""] if kind else []
-    lines += [inspect.cleandoc(model.__doc__ or ""), ""]
+    return [f"### kind: {kind}", "", *_keys(model)] if kind else _keys(model)
+
+
+def _keys(model: type[Model]) -> list[str]:
+    lines = [inspect.cleandoc(model.__doc__ or ""), ""]
     rows = [_row(name, field) for name, field in model.model_fields.items() if name != "kind"]
     if rows:
         lines += ["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""]
     if issubclass(model, Described):
         for name, field in model.model_fields.items():
             for inner in blocks(field.annotation):
-                lines += [f"#### {name}", "", *_block(inner)]
+                kind = kind_of(inner)
+                lines += [f"#### {name}" + (f", kind: {kind}" if kind else ""), "", *_keys(inner)]
     presets = presets_of(model.target) if issubclass(model, Described) else {}
     for name, preset in presets.items():
-        first = next(iter(presets.values()))
-        differing = {k: v for k, v in vars(preset).items() if v != getattr(first, k)}
+        first = spec_of(next(iter(presets.values())))
+        differing = {k: v for k, v in spec_of(preset).items() if v != first[k]}
         if differing:
             listed = ", ".join(f"`{key}: {_value(value)}`" for key, value in differing.items())
             lines += [f"Preset `{name}` differs from the first in {listed}.", ""]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from functools import reduce
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from learned_opt.anchors.base import Scalar
 from learned_opt.anchors.registry import ANCHORS
+from learned_opt.spec import spec_of
 
 
 class Model(BaseModel):
@@ -53,15 +55,8 @@ def with_preset(given: Any, annotation: Any) -> Any:
             name = given.get("preset", model.model_fields["preset"].default)
             chosen = presets_of(model.target).get(name) if isinstance(name, str) else None
             if chosen is not None:
-                return {**given, "preset": name} | {
-                    field.name: _json(given.get(field.name, getattr(chosen, field.name)))
-                    for field in dataclasses.fields(chosen)
-                }
+                return spec_of(chosen) | given | {"preset": name}
     return given
-
-
-def _json(value: Any) -> Any:
-    return [_json(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _field(of: dataclasses.Field) -> Any:
@@ -99,7 +94,8 @@ def _as_config(hint: Any, base: type[Described]) -> Any:
     parts = typing.get_args(hint)
     kinds = {kind: anchor for kind, anchor in ANCHORS.items() if anchor in parts}
     if kinds:
-        return union(kinds, Described)
+        anchors = union(kinds, Described)
+        return anchors | None if types.NoneType in parts else anchors
     return float if hint == Scalar else hint
 
 

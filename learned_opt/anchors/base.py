@@ -39,7 +39,8 @@ class Anchor(Protocol[State]):
     float32. Implementations are frozen dataclasses, so they hash.
 
     weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. momenta: decays
-    of the averages of gradients, the anchor's own, 0.9, first.
+    of the averages of gradients, the anchor's own, 0.9, first. A state has these averages as `mu`,
+    in the coordinates of the tensor, and the average of squares in the anchor's own as `nu`.
     """
 
     @property

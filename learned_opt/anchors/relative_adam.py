@@ -26,7 +26,7 @@ class RelativeAdamState(NamedTuple):
 class RelativeAdam:
     """The anchor `relative_adam`; the decay of the average of squares is 0.99.
 
-    weight_decay: see Anchor.
+    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more.
     """
 
     weight_decay: Scalar = 0.0

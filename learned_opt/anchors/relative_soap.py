@@ -33,11 +33,12 @@ class RelativeSoapState(NamedTuple):
 class RelativeSoap:
     """The anchor `relative_soap`.
 
-    weight_decay: see Anchor. b2, b3: decays of the averages of squared gradients and of their
-    products.
-    update_interval: updates between two refreshes of the basis. max_dim, one_side: see Rotation.
-    spread: one tensor after the other is refreshed, so that no update costs much more than the
-    others. method: see `refreshed`.
+    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. b2, b3: decays
+    of the averages of squared gradients and of their products. update_interval: updates between two
+    refreshes of the basis. max_dim: the largest block that rotates; longer axes are cut into equal
+    blocks. one_side: rotates the shorter axis of each tensor only. spread: one tensor after the
+    other is refreshed, so that no update costs much more than the others. method: "qr", or
+    "jacobi", by matrix products only.
     """
 
     weight_decay: Scalar = 0.03

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from learned_opt.anchors.base import EPS, RATE, Plan, tensor_size
+from learned_opt.anchors.base import RATE, Plan, tensor_size
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rule import (
@@ -28,14 +28,12 @@ from learned_opt.anchors.rule import (
 from learned_opt.base import DEFAULT_NUM_STEPS, EvalPoint, Horizon, Params, Theta
 from learned_opt.learned.parts.cells import affine, init_affine
 from learned_opt.learned.parts.checks import check_at_least_one
-from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer
-from learned_opt.learned.parts.losses import one_number
+from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, mixed, with_agreement
+from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer, losses_with
 
-MOMENTA = (0.9, 0.99)  # mixed, with the gradient itself
 LOG_PACE_RANGE = (-2.0, 1.5)
 LOG_DECAY_RANGE = (-3.0, 2.0)
-AGREEMENT_DECAY = 0.95
-NUM_OUTPUTS = 2 + len(MOMENTA) + 1
+NUM_OUTPUTS = 2 + NUM_DIRECTIONS
 NUM_INPUTS = 5 + (SCALES - 1) + 8
 
 
@@ -53,7 +51,7 @@ class AnchoredSoapState(NamedTuple):
 
 @dataclass(frozen=True)
 class AnchoredSoap:
-    """The rule's static choices; 709 weights, 85 of them the readout.
+    """The rule's static choices; 725 weights, 85 of them the readout.
 
     anchor: what is paced. hidden: units of each of the two hidden layers. untold: share of the runs
     that do not know their length in meta-training; outside it a rule knows what it is told.
@@ -102,7 +100,7 @@ class AnchoredSoap:
             told = ~jax.random.bernoulli(key, self.untold)
         averages = horizon is None or self.untold > 0.0
 
-        def init(params: Params) -> AnchoredSoapState:
+        def init(params: Params) -> Any:
             tensors = start_tensors(self.anchor, params, MOMENTA)
             return AnchoredSoapState(
                 jnp.zeros((), jnp.int32),
@@ -127,7 +125,7 @@ class AnchoredSoap:
             tensors, directions = self.anchor.step(state.tensors, gradients, state.count, MOMENTA)
             state = state._replace(
                 tensors=tuple(tensors),
-                agreements=_agreements(state.agreements, directions, state.count),
+                agreements=with_agreement(state.agreements, directions, state.count),
             )
             said = _outputs(theta, _inputs(state, horizon, directions, leaves))
             steps = [
@@ -156,12 +154,9 @@ class AnchoredSoap:
         said: Float[Array, " o"],
     ) -> Float[Array, "*s"]:
         """One tensor's step before rate and pace."""
-        log_pace, log_decay, *changes = said
-        mixed = directions[0]
-        for change, u in zip(changes, directions, strict=True):
-            mixed = mixed + change * u
+        log_pace, log_decay, changes = said[0], said[1], said[2:]
         decay = jnp.exp(jnp.clip(log_decay, *LOG_DECAY_RANGE)) * decay_of(self.anchor, param)
-        step = tensor_size(param) * self.anchor.back(tensor, mixed) + decay
+        step = tensor_size(param) * self.anchor.back(tensor, mixed(directions, changes)) + decay
         return jnp.exp(jnp.clip(log_pace, *LOG_PACE_RANGE)) * step
 
 
@@ -174,20 +169,6 @@ def _averaged(state: AnchoredSoapState, params: Params, updates: Params) -> Eval
     return EvalPoint(jax.tree.map(chosen, stepped.params, params, updates))
 
 
-def _agreements(
-    before: Float[Array, " t"], directions: list[list[Array]], count: Int[Array, ""]
-) -> Float[Array, " t"]:
-    """Running cosines of each tensor's gradient with the average of those before it."""
-    if not directions:
-        return before
-    own = MOMENTA[0]
-    now = [
-        _cosine(raw, (1.0 - own**count) * averaged - (1.0 - own) * raw)
-        for averaged, *_, raw in directions
-    ]
-    return AGREEMENT_DECAY * before + (1.0 - AGREEMENT_DECAY) * jnp.stack(now)
-
-
 def _inputs(
     state: AnchoredSoapState,
     horizon: Horizon | None,
@@ -198,18 +179,6 @@ def _inputs(
     run = _run_features(state, DEFAULT_NUM_STEPS if horizon is None else horizon)
     each = zip(state.tensors, directions, params, state.agreements, strict=True)
     return [jnp.concatenate([run, _tensor_features(*tensor)]) for tensor in each]
-
-
-def losses_with(
-    held: Int[Array, ""], losses: LossBuffer, value: Any
-) -> tuple[Int[Array, ""], LossBuffer]:
-    """The losses with one more, unless that is None or not finite."""
-    if value is None:
-        return held, losses
-    value = one_number("value", value)
-    known = jnp.isfinite(value)
-    stepped = held + 1, losses.step(value, held)
-    return jax.tree.map(lambda new, old: jnp.where(known, new, old), stepped, (held, losses))
 
 
 def _run_features(state: AnchoredSoapState, length: Horizon) -> Float[Array, " f"]:
@@ -253,9 +222,3 @@ def _outputs(theta: Theta, rows: list[Float[Array, " f"]]) -> Float[Array, "t o"
     for layer in ("first", "second"):
         x = jnp.tanh(affine(theta["hidden"][layer], x))
     return affine(theta["readout"], x).T
-
-
-def _cosine(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> Float[Array, ""]:
-    """Of the angle between two directions; 0 where one of them is 0."""
-    sizes = jnp.sqrt((jnp.mean(jnp.square(x)) + EPS) * (jnp.mean(jnp.square(y)) + EPS))
-    return jnp.mean(x * y) / sizes

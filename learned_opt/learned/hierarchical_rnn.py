@@ -1,9 +1,9 @@
 """The hierarchical RNN (Wichrowska et al. 2017, 1703.04813): a GRU per parameter, tensor, problem.
 
 Each scalar's GRU reads gradient averages at several timescales, each tensor's GRU the mean over its
-scalars, one global GRU the mean over tensors; upper levels shift the gates of the lower ones. What
-the states are read out into is the `output`: "learned_rate" is the paper's normalised direction
-and drifting log learning rate; "nominal" corrects the hand-made rule of `relative_adam`.
+scalars, one global GRU the mean over tensors; upper levels shift the gates of the lower ones. The
+states are read out into the paper's normalised direction and drifting log learning rate, or into
+corrections to a hand-made rule, the `anchor`.
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +15,15 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from learned_opt.anchors.relative_adam import nominal_schedule
+from learned_opt.anchors.base import RATE, Plan
+from learned_opt.anchors.relative_adam import RelativeAdam
+from learned_opt.anchors.relative_soap import RelativeSoap
+from learned_opt.anchors.rule import start_tensors, trained
 from learned_opt.base import EvalPoint, Horizon, Params, Theta
 from learned_opt.columns import Columns, is_trained, tame
 from learned_opt.learned.parts.blocks import over_columns
 from learned_opt.learned.parts.cells import affine, bias_gru, init_affine
+from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, corrected_updates
 from learned_opt.learned.parts.features import root
 from learned_opt.learned.parts.levels import (
     Levels,
@@ -29,19 +33,9 @@ from learned_opt.learned.parts.levels import (
     start_levels,
     step_above,
 )
-from learned_opt.learned.parts.nominal import (
-    MOMENTA,
-    NUM_TENSOR_FEATURES,
-    RATE,
-    Moments,
-    directions_of,
-    nominal_move,
-    step_moments,
-    tensor_features,
-    tensor_sizes,
-)
 from learned_opt.learned.parts.rates import centre_rates, rate_inputs, start_rates, step_rates
 from learned_opt.learned.parts.senses import Senses, sense_inputs, step_senses
+from learned_opt.learned.parts.tensor_context import NUM_FEATURES, tensor_context
 from learned_opt.naming import check_name
 
 
@@ -51,7 +45,6 @@ class _Scalars(NamedTuple):
     hidden: Float[Array, "k n"]
     senses: Senses
     log_rate: Float[Array, " n"] | None
-    moments: Moments | None
 
 
 class HierarchicalRNNState(NamedTuple):
@@ -60,8 +53,8 @@ class HierarchicalRNNState(NamedTuple):
     count: Int[Array, ""]  # updates made so far
     levels: Levels
     senses: Senses
-    log_rate: Float[Array, " n"] | None  # running mean; "learned_rate" with dynamic_output_scale
-    moments: Moments | None  # "nominal"
+    log_rate: Float[Array, " n"] | None  # running mean; dynamic_output_scale without an anchor
+    tensors: tuple[Any, ...]  # of the anchor, for each trained leaf
     point: EvalPoint | None  # attention: the parameters that count
 
 
@@ -69,14 +62,13 @@ class HierarchicalRNNState(NamedTuple):
 class HierarchicalRNN:
     """The rule's static choices; names and defaults follow the released training script.
 
-    output: "learned_rate" (the paper) or "nominal" (corrections to relative_adam). level_sizes:
-    hidden sizes of the parameter, tensor and global GRU, one to three of them. learning_rate: the
-    start where neither a key nor a rate is given; None means the geometric middle of init_lr_range
-    for the paper's output and 0.1 (relative to each tensor) for the nominal one. global_input:
-    "mean" over tensors, or "last" to repeat the released code's slip.
+    anchor: what is corrected; None for the paper's output. level_sizes: hidden sizes of the
+    parameter, tensor and global GRU, one to three of them. learning_rate: the start where neither a
+    key nor a rate is given; None means the geometric middle of init_lr_range, with an anchor its
+    0.1. global_input: "mean" over tensors, or "last" to repeat the released code's slip.
     """
 
-    output: Literal["learned_rate", "nominal"] = "learned_rate"
+    anchor: RelativeAdam | RelativeSoap | None = None
     level_sizes: tuple[int, ...] = (10, 20, 20)
     num_gradient_scales: int = 4
     init_lr_range: tuple[float, float] = (1e-6, 1e-2)
@@ -116,7 +108,6 @@ class HierarchicalRNN:
         sizes = self.level_sizes
         if not 1 <= len(sizes) <= 3 or any(type(k) is not int or k < 1 for k in sizes):
             raise ValueError(f"level_sizes: {sizes!r} must be one to three positive integers")
-        check_name("output", self.output, ("learned_rate", "nominal"))
         check_name("global_input", self.global_input, ("mean", "last"))
         if self.num_gradient_scales < 1:
             raise ValueError(f"num_gradient_scales: {self.num_gradient_scales} must be at least 1")
@@ -125,25 +116,25 @@ class HierarchicalRNN:
             raise ValueError(f"init_lr_range: {self.init_lr_range} must be 0 < low <= high")
         if self.learning_rate is not None and not self.learning_rate > 0.0:
             raise ValueError(f"learning_rate: {self.learning_rate} must be above 0, or None")
-        if self.output == "nominal":
+        if self.anchor is not None:
             if len(sizes) < 2:
-                raise ValueError(f"level_sizes: {sizes!r}; output 'nominal' needs a tensor level")
+                raise ValueError(f"level_sizes: {sizes!r}; with an anchor there is a tensor level")
             if self.use_attention:
-                raise ValueError("use_attention: output 'nominal' has no lookahead point")
+                raise ValueError("use_attention: with an anchor there is no lookahead point")
         reads_rate = self.use_relative_lr or self.use_extreme_indicator or self.use_lr_shortcut
         if reads_rate and not self._has_rate:
             raise ValueError(
-                "use_relative_lr, use_extreme_indicator, use_lr_shortcut: these inputs need output "
-                "'learned_rate' with dynamic_output_scale"
+                "use_relative_lr, use_extreme_indicator, use_lr_shortcut: these inputs need "
+                "dynamic_output_scale and no anchor"
             )
 
     @property
     def _has_rate(self) -> bool:
-        return self.output == "learned_rate" and self.dynamic_output_scale
+        return self.anchor is None and self.dynamic_output_scale
 
     @property
     def _points(self) -> tuple[str, ...]:
-        """The readouts that "learned_rate" moves along."""
+        """The readouts that the paper's output moves along."""
         return ("direction", "lookahead") if self.use_attention else ("direction",)
 
     @property
@@ -165,7 +156,7 @@ class HierarchicalRNN:
     @property
     def _num_tensor_inputs(self) -> int:
         width = self.level_sizes[0] + (self._num_inputs if self._passes_inputs_up else 0)
-        return width + (NUM_TENSOR_FEATURES if self.output == "nominal" else 0)
+        return width + (0 if self.anchor is None else NUM_FEATURES)
 
     def init(self, key: PRNGKeyArray) -> Theta:
         """Fresh weights: a dict of float32 arrays (initial laws of the released code)."""
@@ -186,9 +177,9 @@ class HierarchicalRNN:
             theta["input_decay"] = init_affine(input_key, hidden, 1, readout, self.input_decay_bias)
         if self.learnable_decay:
             theta["scale_decay"] = init_affine(scale_key, hidden, 1, readout, self.scale_decay_bias)
-        if self.output == "nominal":
-            return theta | self._init_nominal_readouts(readouts_key)
-        return theta | self._init_rate_readouts(readouts_key)
+        if self.anchor is None:
+            return theta | self._init_rate_readouts(readouts_key)
+        return theta | self._init_corrections(readouts_key)
 
     def _init_rate_readouts(self, key: PRNGKeyArray) -> dict[str, Any]:
         direction_key, rate_key, shortcut_key, lookahead_key = jax.random.split(key, 4)
@@ -213,9 +204,9 @@ class HierarchicalRNN:
             theta["step_offset"] = jnp.float32(-1.0)
         return theta
 
-    def _init_nominal_readouts(self, key: PRNGKeyArray) -> dict[str, Any]:
+    def _init_corrections(self, key: PRNGKeyArray) -> dict[str, Any]:
         tensor_key, param_key = jax.random.split(key)
-        outputs = 1 + len(MOMENTA)
+        outputs = 1 + NUM_DIRECTIONS
         return {
             "tensor_readout": init_affine(tensor_key, self.level_sizes[1], outputs, 0.01),
             "param_readout": init_affine(param_key, self.level_sizes[0], 2, 0.01),
@@ -231,8 +222,8 @@ class HierarchicalRNN:
         """The rule with weights `theta`; an optax transformation that reads no extra arguments.
 
         A key draws initial rates from init_lr_range, per scalar and per tensor, at init;
-        learning_rate fixes them instead. The nominal output scales its 0.1 by
-        learning_rate / 0.1 and follows a schedule over `horizon` steps; the other ignores horizon.
+        learning_rate fixes them instead. With an anchor learning_rate stands for its 0.1, and the
+        pace is that of a run of `horizon` updates; without one horizon is ignored.
         """
 
         def init(params: Params) -> Any:
@@ -248,12 +239,13 @@ class HierarchicalRNN:
             gradient = tame(columns.gather(updates, like))
             if not self.use_second_derivatives:
                 gradient = jax.lax.stop_gradient(gradient)
-            if self.output == "nominal":
+            if self.anchor is not None:
                 if params is None:
-                    raise ValueError("params: the nominal rule sizes its step by them, pass params")
+                    raise ValueError("params: the anchor sizes its step by them, pass params")
                 rate = RATE if self.learning_rate is None else self.learning_rate
                 rate = rate if learning_rate is None else learning_rate
-                return self._nominal_step(theta, columns, gradient, state, params, horizon, rate)
+                rest = params, horizon, rate, self.anchor
+                return self._anchored_step(theta, columns, gradient, state, *rest)
             if self.use_attention and params is None:
                 raise ValueError("params: the lookahead point is kept in them, pass params")
             return self._learned_rate_step(theta, columns, gradient, state, like)
@@ -284,7 +276,7 @@ class HierarchicalRNN:
             log_rate=start_rates(columns, self.init_lr_range, self.max_log_lr, key, rate)
             if self._has_rate
             else None,
-            moments=Moments(jnp.zeros((2, n)), jnp.zeros(n)) if self.output == "nominal" else None,
+            tensors=() if self.anchor is None else start_tensors(self.anchor, params, MOMENTA),
             point=EvalPoint(jax.tree.map(_own_float32, params)) if self.use_attention else None,
         )
 
@@ -293,16 +285,16 @@ class HierarchicalRNN:
     ) -> tuple[tuple[_Scalars, list[Array]], list[Float[Array, "_ n"]]]:
         """One step of scalars, each by itself.
 
-        weights: theta, and updates made with this one. rows: gradient, parameter ("nominal") and
-        state. above: the shift of the GRU and, last, the centre of the log rates. Returns the state
-        and what the step is made of; then the rows whose means the tensors read, and the squares
-        whose means make the step.
+        weights: theta, and updates made with this one. rows: gradient and state. above: the shift
+        of the GRU and, last, the centre of the log rates. Returns the state and what the step is
+        made of; then the rows whose means the tensors read, and the squares whose means make the
+        step of the paper's output.
         """
         theta, count = weights
-        gradient, param, state = rows
+        gradient, state = rows
         senses = step_senses(state.senses, gradient, count == 1, self.use_multiple_scale_decays)
         inputs = sense_inputs(senses, self.use_grad_products, self.use_log_means_squared)
-        scaled, log_rate, moments = inputs[0], state.log_rate, state.moments
+        scaled, log_rate = inputs[0], state.log_rate
         if log_rate is not None:
             reads = (self.use_relative_lr, self.use_extreme_indicator, self.use_lr_shortcut)
             inputs += rate_inputs(log_rate[None], above[-1:], *reads)
@@ -311,21 +303,18 @@ class HierarchicalRNN:
             senses = senses._replace(input_logit=affine(theta["input_decay"], hidden)[0])
         if self.learnable_decay:
             senses = senses._replace(scale_logit=affine(theta["scale_decay"], hidden)[0])
-        if moments is not None:
-            moments = step_moments(moments, gradient)
+        told = [hidden, *inputs] if self._passes_inputs_up else [hidden]
+        if self.anchor is not None:
             said = list(affine(theta["param_readout"], hidden))
-            sized = [param[None], *directions_of(moments, gradient, count)]
-        else:
-            said = [self._direction(theta, name, hidden, scaled) for name in self._points]
-            sized = [row[None] for row in said]
+            return (_Scalars(hidden, senses, log_rate), said), told
+        said = [self._direction(theta, name, hidden, scaled) for name in self._points]
+        squares = [jnp.square(row)[None] for row in said]
         if log_rate is not None:
             change = affine(theta["log_rate"], hidden)[0]
             momentum = theta["log_rate_momentum"]
             log_rate, proposed = step_rates(log_rate, change, momentum, self.max_log_lr)
             said = [*said, proposed]
-        told = [hidden, *inputs] if self._passes_inputs_up else [hidden]
-        made = _Scalars(hidden, senses, log_rate, moments), said
-        return made, [*told, *(jnp.square(row) for row in sized)]
+        return (_Scalars(hidden, senses, log_rate), said), [*told, *squares]
 
     def _direction(
         self, theta: Theta, name: str, hidden: Float[Array, "k n"], scaled: Float[Array, "s n"]
@@ -341,15 +330,14 @@ class HierarchicalRNN:
         columns: Columns,
         state: HierarchicalRNNState,
         gradient: Float[Array, " n"],
-        param: Float[Array, " n"] | None,
     ) -> tuple[Any, list[Array], list[Array]]:
         """One step of all scalars: their state, what the step is made of, means over tensors."""
         above = [
             shift_below(theta, state.levels, len(columns.sizes)),
             centre_rates(columns, state.log_rate, self.use_problem_lr_mean),
         ]
-        scalars = _Scalars(state.levels.param, state.senses, state.log_rate, state.moments)
-        rows, weights = (gradient, param, scalars), (theta, state.count)
+        scalars = _Scalars(state.levels.param, state.senses, state.log_rate)
+        rows, weights = (gradient, scalars), (theta, state.count)
         (scalars, said), means = over_columns(
             self._step_scalars, columns, weights, rows, jnp.concatenate(above)
         )
@@ -365,9 +353,9 @@ class HierarchicalRNN:
     ) -> HierarchicalRNNState:
         """The state after the step of the upper levels, which read `below`."""
         last = columns.last if self.global_input == "last" else None
-        hidden, senses, log_rate, moments = scalars
+        hidden, senses, log_rate = scalars
         levels = Levels(hidden, *step_above(theta, state.levels, below, last))
-        return HierarchicalRNNState(state.count, levels, senses, log_rate, moments, state.point)
+        return state._replace(levels=levels, senses=senses, log_rate=log_rate)
 
     def _learned_rate_step(
         self,
@@ -378,7 +366,7 @@ class HierarchicalRNN:
         params: Params,
     ) -> tuple[Params, HierarchicalRNNState]:
         """Sections 3.1 to 3.4 of the paper's rule: theta <- theta - exp(log rate + offset) d."""
-        scalars, said, means = self._recur(theta, columns, state, gradient, None)
+        scalars, said, means = self._recur(theta, columns, state, gradient)
         kinds = len(self._points)
         below, squares = means[:-kinds], means[-kinds:]
         state = self._keep(theta, columns, state, scalars, below)
@@ -399,7 +387,7 @@ class HierarchicalRNN:
         updates = jax.tree.map(_difference, attended, params)
         return updates, state._replace(point=EvalPoint(moved))
 
-    def _nominal_step(
+    def _anchored_step(
         self,
         theta: Theta,
         columns: Columns,
@@ -408,31 +396,36 @@ class HierarchicalRNN:
         params: Params,
         horizon: Horizon,
         rate: Any,
+        anchor: RelativeAdam | RelativeSoap,
     ) -> tuple[Params, HierarchicalRNNState]:
-        """p <- p - rate s(t) max(RMS(p), 0.05) exp(clip(a + b_i)) (sum_k (w_k + c_k) u_k + R r_i).
-
-        w = (1, 0, 0), R = RMS(u_1); a and c are read from the tensor's state, b and r from the
-        scalar's.
-        """
-        param = columns.gather(params, params)
-        scalars, said, means = self._recur(theta, columns, state, gradient, param)
-        *below, square, averaged, raw = means
-        size, lengths = tensor_sizes(square, [averaged, raw])
-        schedule = nominal_schedule(state.count - 1, horizon)
-        features = tensor_features(columns, size, lengths, state.count, horizon)
-        state = self._keep(theta, columns, state, scalars, [*below, *features])
+        """`corrected_step`, read out from the tensor's state and from those of its scalars."""
+        gradients = columns.apart(gradient, params)
+        tensors, directions = anchor.step(state.tensors, gradients, state.count, MOMENTA)
+        scalars, (log_steps, residuals), below = self._recur(theta, columns, state, gradient)
+        context = tensor_context(trained(params), directions, state.count, horizon)
+        below = [*below, context[:, jnp.array(columns.order)]]
+        state = self._keep(theta, columns, state, scalars, below)
         readout = affine(theta["tensor_readout"], jnp.asarray(state.levels.tensor))
-        per_tensor = [readout[:1], rate * schedule * size, lengths[:1], readout[1:].at[0].add(1.0)]
-        directions = directions_of(scalars.moments, gradient, state.count)
-        moves = nominal_move(columns, jnp.concatenate(per_tensor), directions, *said)
-        return columns.scatter(moves, params), state
+        moved = corrected_updates(
+            anchor,
+            params,
+            rate * anchor.pace(Plan(horizon, columns.total), state.count),
+            tensors,
+            directions,
+            list(readout[:, jnp.array(columns.places)].T),
+            columns.apart(residuals, params),
+            columns.apart(log_steps, params),
+        )
+        return moved, state._replace(tensors=tuple(tensors))
 
 
 _PAPER = HierarchicalRNN()
 PRESETS: dict[str, HierarchicalRNN] = {
     "paper": _PAPER,
     "paper_attention": replace(_PAPER, use_attention=True),
-    "nominal": replace(_PAPER, output="nominal", level_sizes=(8, 12, 8), use_relative_lr=False),
+    "nominal": replace(
+        _PAPER, anchor=RelativeAdam(), level_sizes=(8, 12, 8), use_relative_lr=False
+    ),
 }
 
 

@@ -7,30 +7,26 @@ for every scalar, and the next message to the LSTM, a mean over the tensor.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from learned_opt.anchors.relative_adam import B2, nominal_schedule
+from learned_opt.anchors.base import RATE, Plan
+from learned_opt.anchors.relative_adam import RelativeAdam
+from learned_opt.anchors.relative_soap import RelativeSoap
+from learned_opt.anchors.rule import start_tensors
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.learned.parts.cells import affine, init_linear, init_lstm, lstm
+from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, corrected_updates
 from learned_opt.learned.parts.features import TIMES, accumulate, clip_gradient, normaliser
 from learned_opt.learned.parts.losses import LossAverage, one_number
-from learned_opt.learned.parts.nominal import (
-    MOMENTA,
-    RATE,
-    Moments,
-    directions_of,
-    nominal_tensor_move,
-)
 from learned_opt.learned.parts.scalar_network import pooled_network
 from learned_opt.learned.parts.stacks import Stacks
-from learned_opt.naming import check_name
 
 DECAYS = (0.5, 0.9, 0.99, 0.999, 0.9999)
 TRAIN_DECAY, VALID_DECAY = 0.9, 0.95
@@ -69,29 +65,28 @@ class TensorLSTMState(NamedTuple):
     train_loss: LossAverage
     valid_loss: LossAverage
     gradient_size: Float[Array, ""]  # average root mean square, by which gradients are bounded
+    tensors: tuple[Any, ...]  # of the anchor, for each trained leaf
 
 
 @dataclass(frozen=True)
 class TensorLSTM:
     """The rule's static choices; 35,799 weights as published.
 
-    output: "direction" moves a parameter by -step_mult * direction * exp(exp_mult * magnitude);
-    "nominal" takes both numbers as corrections to `relative_adam`, with a readout of the LSTM
-    beside them: -0.1 s(t) max(RMS(p), 0.05) exp(a + magnitude) (sum_k (w_k + c_k) u_k + RMS(u_1)
-    direction), a and c from the LSTM. A learning rate given to `opt` takes the place of step_mult,
-    or of 0.1. hidden: units of each of the two hidden layers of the scalars' network. lstm_hidden:
-    units of the LSTM.
+    anchor: None moves a parameter by -step_mult * direction * exp(exp_mult * magnitude), as
+    published. Otherwise both numbers correct the anchor's step, with a readout of the LSTM beside
+    them; the anchor's gradients are bounded too, by ten times their usual size. A learning rate
+    given to `opt` takes the place of step_mult, or of the anchor's 0.1. hidden: units of each of
+    the two hidden layers of the scalars' network. lstm_hidden: units of the LSTM.
     """
 
     reads_eval_value: ClassVar[bool] = True
-    output: Literal["direction", "nominal"] = "direction"
+    anchor: RelativeAdam | RelativeSoap | None = None
     hidden: int = 32
     lstm_hidden: int = 64
     exp_mult: float = 0.001
     step_mult: float = 0.001
 
     def __post_init__(self) -> None:
-        check_name("output", self.output, ("direction", "nominal"))
         for name in ("hidden", "lstm_hidden"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -105,8 +100,8 @@ class TensorLSTM:
     def init(self, key: PRNGKeyArray) -> Theta:
         """Normal weights cut at two standard deviations of 1/sqrt(inputs), zero biases.
 
-        The LSTM starts at rest, the messages at random. Readouts of the nominal output are a
-        hundredth of that: fresh weights are nearly `relative_adam`.
+        The LSTM starts at rest, the messages at random. Over an anchor readouts are a hundredth of
+        that: fresh weights are nearly the anchor.
         """
         keys = jax.random.split(key, 10)
         units, k = self.hidden, self.lstm_hidden
@@ -126,8 +121,8 @@ class TensorLSTM:
                 "from_tensors": init_linear(keys[8], FROM_TENSORS, 1)["w"][:, 0],
             },
         }
-        if self.output == "nominal":
-            theta["tensor_readout"] = init_linear(keys[9], k, 1 + len(MOMENTA))
+        if self.anchor is not None:
+            theta["tensor_readout"] = init_linear(keys[9], k, 1 + NUM_DIRECTIONS)
             for name in ("tensor_readout", "scalar_readout"):
                 theta[name] = jax.tree.map(lambda w: 0.01 * w, theta[name])
         return theta
@@ -139,7 +134,7 @@ class TensorLSTM:
         key: PRNGKeyArray | None = None,
         learning_rate: float | Array | None = None,
     ) -> optax.GradientTransformationExtraArgs:
-        """The rule with weights `theta`; it reads no key, and the horizon in "nominal" only.
+        """The rule with weights `theta`; it reads no key, and the horizon for an anchor only.
 
         `update` reads `value`, the training loss, and `eval_value`, the loss on validation data;
         without `eval_value`, `value` stands in for it. A loss that is not finite counts as none:
@@ -148,7 +143,7 @@ class TensorLSTM:
         del key
         rate = learning_rate
         if rate is None:
-            rate = self.step_mult if self.output == "direction" else RATE
+            rate = self.step_mult if self.anchor is None else RATE
 
         def update(
             updates: Any,
@@ -172,79 +167,23 @@ class TensorLSTM:
             gradients, state = _bound(stacks.gather(updates), state)
             seen = list(zip(gradients, stacks.gather(params), strict=True))
             state = _step_tensors(theta, losses, _are_scalars(stacks, params), seen, state)
-            tensors = sum(stacks.counts)
-            made = [
-                jax.vmap(partial(self._step, theta, state.count, tensors))(hidden, *stack, averages)
-                for hidden, stack, averages in zip(
-                    stacks.split(state.hidden.T), seen, state.averages, strict=True
-                )
-            ]
-            messages = jnp.concatenate([message for _, message in made]).T
-            scale = rate
-            if self.output == "nominal":
-                scale = rate * nominal_schedule(state.count, horizon)
-            moved = stacks.scatter([-scale * move for move, _ in made], params)
-            return moved, state._replace(count=state.count + 1, from_scalars=messages)
+            said, messages = _ask(theta, stacks, seen, state)
+            state = state._replace(count=state.count + 1, from_scalars=messages)
+            if self.anchor is None:
+                moves = [-rate * d * jnp.exp(self.exp_mult * magnitude) for d, magnitude in said]
+                return stacks.scatter(moves, params), state
+            pace = rate * self.anchor.pace(Plan(horizon, stacks.scalars), state.count)
+            return _corrected(theta, self.anchor, stacks, gradients, said, params, pace, state)
 
-        return optax.GradientTransformationExtraArgs(partial(_start, theta), update)
-
-    def _step(
-        self,
-        theta: Theta,
-        count: Int[Array, ""],
-        tensors: int,
-        hidden: Float[Array, " k"],
-        gradient: Float[Array, "*s"],
-        param: Float[Array, "*s"],
-        averages: Averages,
-    ) -> tuple[Float[Array, "*s"], Float[Array, "16"]]:
-        """For one tensor: its move, to be scaled, and the message to its LSTM.
-
-        count: updates made before this one. tensors: how many there are. hidden: of its LSTM, after
-        this step.
-        """
-        base = [gradient[None], param[None], *averages]
-        scales = jnp.concatenate([normaliser(x) for x in _scalar_features(*base)])
-        same = jnp.concatenate(
-            [
-                jnp.sin(count / (jnp.array(TIMES) * jnp.pi)),
-                jnp.log(jnp.array([tensors], jnp.float32)) - 1.0,
-                jnp.log(_norm(param) + 1e-8)[None],
-                jnp.log(jnp.array([param.size], jnp.float32)),
-                affine(theta["to_scalars"], hidden[:, None])[:, 0],
-            ]
-        )
-        weight, bias = _pair(theta["layer0"])
-        shared = bias + same @ weight[SCALAR_FEATURES:]
-        layers = [
-            (scales[:, None] * weight[:SCALAR_FEATURES], shared),
-            _pair(theta["layer1"]),
-            _pair(theta["scalar_readout"]),
-        ]
-        (direction, magnitude), message = pooled_network(
-            layers, _pair(theta["to_lstm"]), _scalar_features, base, gradient.shape
-        )
-        if self.output == "direction":
-            return direction * jnp.exp(self.exp_mult * magnitude), message
-        moments = Moments(
-            jnp.stack([averages.momentum[DECAYS.index(b)].reshape(-1) for b in MOMENTA[:2]]),
-            averages.square[DECAYS.index(B2)].reshape(-1),
-        )
-        move = nominal_tensor_move(
-            param.reshape(-1),
-            jnp.concatenate(directions_of(moments, gradient.reshape(-1), count + 1)),
-            affine(theta["tensor_readout"], hidden[:, None])[:, 0],
-            magnitude.reshape(-1),
-            direction.reshape(-1),
-        )
-        return move.reshape(gradient.shape), message
+        return optax.GradientTransformationExtraArgs(partial(_start, theta, self.anchor), update)
 
 
-_DIRECTION = TensorLSTM()
-PRESETS = {"paper": _DIRECTION, "nominal": replace(_DIRECTION, output="nominal")}
+PRESETS = {"paper": TensorLSTM(), "nominal": TensorLSTM(RelativeAdam())}
 
 
-def _start(theta: Theta, params: Params) -> TensorLSTMState:
+def _start(
+    theta: Theta, anchor: RelativeAdam | RelativeSoap | None, params: Params
+) -> TensorLSTMState:
     """The state before the first step, from the learned `start`."""
     stacks, first = Stacks.of(params), theta["start"]
     averages = tuple(
@@ -265,6 +204,7 @@ def _start(theta: Theta, params: Params) -> TensorLSTMState:
         train_loss=LossAverage.zeros(),
         valid_loss=LossAverage.zeros(),
         gradient_size=jnp.float32(FIRST_SIZE),
+        tensors=() if anchor is None else start_tensors(anchor, params, MOMENTA),
     )
 
 
@@ -362,6 +302,85 @@ def _step_tensors(
     hidden, cell = lstm(theta["lstm"], inputs, (state.hidden, state.cell))
     message = jnp.mean(affine(theta["to_tensors"], hidden), axis=1)
     return state._replace(averages=averages, hidden=hidden, cell=cell, from_tensors=message)
+
+
+def _ask(
+    theta: Theta, stacks: Stacks, seen: list[tuple[Array, Array]], state: TensorLSTMState
+) -> tuple[list[tuple[Array, Array]], Float[Array, "16 t"]]:
+    """Of each stack what the network says of the scalars, and the messages to all LSTMs."""
+    network = partial(_scalar_outputs, theta, state.count, sum(stacks.counts))
+    hidden = stacks.split(state.hidden.T)
+    made = [
+        jax.vmap(network)(rows, *stack, averages)
+        for rows, stack, averages in zip(hidden, seen, state.averages, strict=True)
+    ]
+    return [said for said, _ in made], jnp.concatenate([message for _, message in made]).T
+
+
+def _scalar_outputs(
+    theta: Theta,
+    count: Int[Array, ""],
+    tensors: int,
+    hidden: Float[Array, " k"],
+    gradient: Float[Array, "*s"],
+    param: Float[Array, "*s"],
+    averages: Averages,
+) -> tuple[tuple[Float[Array, "*s"], Float[Array, "*s"]], Float[Array, "16"]]:
+    """For one tensor: direction and magnitude of every scalar, and the message to its LSTM.
+
+    count: updates made before this one. tensors: how many there are. hidden: of its LSTM, after
+    this step.
+    """
+    base = [gradient[None], param[None], *averages]
+    scales = jnp.concatenate([normaliser(x) for x in _scalar_features(*base)])
+    same = jnp.concatenate(
+        [
+            jnp.sin(count / (jnp.array(TIMES) * jnp.pi)),
+            jnp.log(jnp.array([tensors], jnp.float32)) - 1.0,
+            jnp.log(_norm(param) + 1e-8)[None],
+            jnp.log(jnp.array([param.size], jnp.float32)),
+            affine(theta["to_scalars"], hidden[:, None])[:, 0],
+        ]
+    )
+    weight, bias = _pair(theta["layer0"])
+    shared = bias + same @ weight[SCALAR_FEATURES:]
+    layers = [
+        (scales[:, None] * weight[:SCALAR_FEATURES], shared),
+        _pair(theta["layer1"]),
+        _pair(theta["scalar_readout"]),
+    ]
+    (direction, magnitude), message = pooled_network(
+        layers, _pair(theta["to_lstm"]), _scalar_features, base, gradient.shape
+    )
+    return (direction, magnitude), message
+
+
+def _corrected(
+    theta: Theta,
+    anchor: RelativeAdam | RelativeSoap,
+    stacks: Stacks,
+    gradients: tuple[Array, ...],
+    said: list[tuple[Array, Array]],
+    params: Params,
+    pace: Float[Array, ""],
+    state: TensorLSTMState,
+) -> tuple[Params, TensorLSTMState]:
+    """The anchor's updates with the corrections of all scalars and of their LSTMs."""
+    seen = stacks.apart(gradients, params)
+    tensors, directions = anchor.step(state.tensors, seen, state.count, MOMENTA)
+    readouts = stacks.split(affine(theta["tensor_readout"], state.hidden).T)
+    residuals, log_steps = (stacks.apart(found, params) for found in zip(*said, strict=True))
+    moved = corrected_updates(
+        anchor,
+        params,
+        pace,
+        tensors,
+        directions,
+        stacks.entries(readouts),
+        residuals,
+        log_steps,
+    )
+    return moved, state._replace(tensors=tuple(tensors))
 
 
 def _pair(layer: dict[str, Array]) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ import safetensors.numpy
 
 import learned_opt
 from learned_opt import io, registry, use
+from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.io import WeightsError
 
 
@@ -115,6 +116,34 @@ def test_every_learned_rule_survives_the_round_trip(tmp_path, kind):
     again, weights, _ = io.read(tmp_path / "a.safetensors")
     assert again == rule
     jax.tree.map(np.testing.assert_array_equal, weights, theta)
+
+
+OLDER = [
+    ("anchored_mlp", {"anchor": "nominal", "hidden": 3}, {"anchor": RelativeAdam(), "hidden": 3}),
+    ("hierarchical_rnn", {"output": "learned_rate"}, {}),
+    (
+        "hierarchical_rnn",
+        {"output": "nominal", "use_relative_lr": False},
+        {"anchor": RelativeAdam(), "use_relative_lr": False},
+    ),
+    ("tensor_lstm", {"output": "direction"}, {}),
+    ("tensor_lstm", {"output": "nominal"}, {"anchor": RelativeAdam()}),
+]
+
+
+@pytest.mark.parametrize("kind, spec, fields", OLDER)
+def test_files_of_older_versions_read(tmp_path, kind, spec, fields):
+    path, rule = tmp_path / "a.safetensors", registry.LEARNED[kind](**fields)
+    io.write(path, rule, rule.init(jax.random.key(0)), {})
+    rewrite(path, spec=spec)
+    assert io.read(path)[0] == rule
+
+
+def test_an_anchor_that_is_gone_is_named(tmp_path):
+    path, rule = tmp_path / "a.safetensors", registry.LEARNED["anchored_mlp"]()
+    io.write(path, rule, rule.init(jax.random.key(0)), {})
+    rewrite(path, spec={"anchor": "adam"})
+    refuse(path, "spec.anchor: 'adam' is not {kind: relative_adam} or {kind: relative_soap}")
 
 
 def test_every_packaged_file_reads():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from learned_opt import io
+from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
 from meta_train.build import build_learner, build_start, build_tasks
 from meta_train.config import parse
@@ -19,7 +20,7 @@ tasks: [{kind: quadratic, dim: 3}]
 horizon: {kind: fixed, steps: 6}
 estimator: {kind: pes, length: 3}
 """
-RULE = HierarchicalRNN(output="nominal", level_sizes=(2, 2, 2), use_relative_lr=False)
+RULE = HierarchicalRNN(RelativeAdam(), level_sizes=(2, 2, 2), use_relative_lr=False)
 
 
 def test_start_from_takes_the_weights_of_a_file(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from learned_opt import packaged
+from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.learned.hierarchical_rnn import PRESETS
 from meta_train import config as configs, yaml_text
 from meta_train.config_errors import ConfigError
@@ -185,6 +186,33 @@ def test_a_preset_is_the_rule_of_that_name_and_flags_replace_its_choices(name):
     )
     rule = config.optimizer.build()
     assert rule.cell_scale == 0.25 and rule.level_sizes == PRESETS[name].level_sizes
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("{kind: anchored_mlp, anchor: nominal}", "{kind: anchored_mlp}"),
+        (
+            "{kind: hierarchical_rnn, preset: nominal, output: nominal, cell_scale: 0.25}",
+            "{kind: hierarchical_rnn, preset: nominal, cell_scale: 0.25}",
+        ),
+        ("{kind: hierarchical_rnn, output: learned_rate}", "{kind: hierarchical_rnn}"),
+        ("{kind: tensor_lstm, output: nominal}", "{kind: tensor_lstm, preset: nominal}"),
+    ],
+)
+def test_choices_of_older_versions_are_read(old, new):
+    found, wanted = (configs.parse(GOOD, overrides=[f"optimizer={text}"]) for text in (old, new))
+    assert found.optimizer.build() == wanted.optimizer.build()
+
+
+@pytest.mark.parametrize(
+    "kind", ["anchored_mlp", "hierarchical_rnn, preset: nominal", "tensor_lstm"]
+)
+def test_a_rule_takes_any_anchor(kind):
+    text = f"optimizer={{kind: {kind}, anchor: {{kind: relative_soap, max_dim: 32}}}}"
+    config = configs.parse(GOOD, overrides=[text])
+    assert config.optimizer.build().anchor == RelativeSoap(max_dim=32)
+    assert configs.parse(configs.dump(config)) == config
 
 
 @pytest.mark.parametrize("kind", META_OPTIMIZERS)

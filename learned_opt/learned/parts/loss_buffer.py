@@ -54,6 +54,18 @@ class LossBuffer(NamedTuple):
         return jnp.where(held <= 2, 0.0, jnp.clip(found, -1.0, 1.0))
 
 
+def losses_with(
+    held: Int[Array, ""], losses: LossBuffer, value: Any
+) -> tuple[Int[Array, ""], LossBuffer]:
+    """The losses with one more, unless that is None or not finite."""
+    if value is None:
+        return held, losses
+    value = one_number("value", value)
+    known = jnp.isfinite(value)
+    stepped = held + 1, losses.step(value, held)
+    return jax.tree.map(lambda new, old: jnp.where(known, new, old), stepped, (held, losses))
+
+
 def needed_loss(rule: str, extra: dict[str, Any]) -> Float[Array, ""]:
     """The loss among an update's extra arguments; raises ValueError in the rule's name."""
     if extra.get("value") is None:

@@ -1,7 +1,9 @@
 """A parameter tree as stacks: the tensors of one shape in one array."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import jax
@@ -36,6 +38,12 @@ class Stacks:
         return Stacks(tuple(found), tuple(map(tuple, found.values())), len(leaves))
 
     @property
+    def scalars(self) -> int:
+        """Of all tensors together."""
+        pairs = zip(self.counts, self.shapes, strict=True)
+        return sum(count * math.prod(shape) for count, shape in pairs)
+
+    @property
     def counts(self) -> tuple[int, ...]:
         """Tensors in each stack."""
         return tuple(len(places) for places in self.places)
@@ -45,24 +53,43 @@ class Stacks:
 
         Raises ValueError where it is not like the parameters.
         """
-        pairs = list(zip(self.shapes, self.places, strict=True))
-        leaves = leaves_like(tree, self.total, {i: shape for shape, at in pairs for i in at})
+        shapes = {i: s for s, at in zip(self.shapes, self.places, strict=True) for i in at}
+        leaves = leaves_like(tree, self.total, shapes)
+        return self.together([jnp.asarray(leaves[i], jnp.float32) for i in sorted(shapes)])
+
+    def together(self, tensors: Sequence[Float[Array, "*_"]]) -> tuple[Float[Array, "_ *_"], ...]:
+        """The stacks of the leaves that take part, given in their order."""
+        order = {place: i for i, place in enumerate(sorted(chain(*self.places)))}
         return tuple(
-            jnp.stack([jnp.reshape(leaves[i], shape).astype(jnp.float32) for i in places])
-            for shape, places in pairs
+            jnp.stack([jnp.reshape(tensors[order[i]], shape) for i in places])
+            for shape, places in zip(self.shapes, self.places, strict=True)
         )
+
+    def apart(
+        self, stacks: Sequence[Float[Array, "_ *_"]], like: Params
+    ) -> list[Float[Array, "*_"]]:
+        """The inverse of `together`, in the shapes of `like`'s leaves."""
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(like) if is_trained(leaf)]
+        return [x.reshape(s) for x, s in zip(self.entries(stacks), shapes, strict=True)]
+
+    def entries(self, stacks: Sequence[Float[Array, "_ *_"]]) -> list[Float[Array, "*_"]]:
+        """What the stacks hold of each leaf that takes part, in the order of the leaves."""
+        found = {
+            i: entry
+            for stack, places in zip(stacks, self.places, strict=True)
+            for i, entry in zip(places, stack, strict=True)
+        }
+        return [found[i] for i in sorted(found)]
 
     def scatter(self, stacks: Sequence[Float[Array, "_ *_"]], like: Params) -> Params:
         """The inverse of `gather`: `like`'s shapes and dtypes, zeros where nothing is trained."""
         leaves, treedef = jax.tree.flatten(like)
-        out: list[Any] = [None] * len(leaves)
-        for stack, places in zip(stacks, self.places, strict=True):
-            for i, tensor in zip(places, stack, strict=True):
-                leaf = leaves[i]
-                out[i] = tensor.reshape(jnp.shape(leaf)).astype(jnp.result_type(leaf))
+        tensors = iter(self.apart(stacks, like))
         return treedef.unflatten(
-            jnp.zeros_like(leaf) if new is None else new
-            for new, leaf in zip(out, leaves, strict=True)
+            next(tensors).astype(jnp.result_type(leaf))
+            if is_trained(leaf)
+            else jnp.zeros_like(leaf)
+            for leaf in leaves
         )
 
     def split(self, rows: Float[Array, "t d"]) -> list[Float[Array, "_ d"]]:

@@ -10,10 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt import make
+from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.learned.parts.losses import LossAverage
 from learned_opt.learned.parts.scalar_network import CHUNK, pooled_network
-from learned_opt.learned.tensor_lstm import PRESETS, TensorLSTM
+from learned_opt.learned.tensor_lstm import TensorLSTM
 
 SHAPES = [(), (3,), (2, 3), (1,), (2, 3), (2, 1, 3), (3, 2, 2, 4)]
 VALUES, EVAL_VALUES = (3.0, 2.5, 40.0), (3.1, np.nan, 2.0)
@@ -261,26 +261,17 @@ def test_tensors_hear_of_each_other_one_step_later():
     assert (seen[0][1][0] != seen[1][1][0]).any()
 
 
-def test_without_readouts_the_nominal_output_is_relative_adam():
-    rule = replace(SMALL, output="nominal")
-    assert PRESETS["nominal"] == TensorLSTM(output="nominal")
+def test_weights_that_add_up_to_1_change_nothing_at_the_first_step():
+    """All directions agree there."""
+    rule = replace(SMALL, anchor=RelativeAdam())
     theta, start = weights(rule), tree(0)[1:4]
     silent = {n: jax.tree.map(jnp.zeros_like, theta[n]) for n in theta if "readout" in n}
     assert set(silent) == {"scalar_readout", "tensor_readout"}
-    gradients = [tree(seed)[1:4] for seed in (1, 2, 3)]
-    seen, _ = run(rule, theta | silent, start, gradients)
-    tx = make("relative_adam", 100)
-    update, state, params = jax.jit(tx.update), tx.init(start), start
-    for updates, gradient in zip(seen, gradients, strict=True):
-        want, state = update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
-        for got, one in zip(updates, want, strict=True):
-            np.testing.assert_allclose(got, one, rtol=1e-4, atol=1e-6)
-    # At the first step all directions agree, so weights that add up to 1 change nothing.
+    (want, *_), _ = run(rule, theta | silent, start, [tree(1)[1:4]])
     readout = jnp.array([0.3, -1.0, 0.0, 1.0])
     bias = {"tensor_readout": silent["tensor_readout"] | {"b": readout}}
-    (first, *_), _ = run(rule, theta | silent | bias, start, gradients[:1], rate=0.2)
-    np.testing.assert_allclose(first[1], 2.0 * np.exp(0.3) * seen[0][1], rtol=1e-4)
+    (first, *_), _ = run(rule, theta | silent | bias, start, [tree(1)[1:4]], rate=0.2)
+    np.testing.assert_allclose(first[1], 2.0 * np.exp(0.3) * want[1], rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -334,8 +325,3 @@ def test_refuses_what_cannot_be(wrong):
     name, value = next(iter(wrong.items()))
     with pytest.raises(ValueError, match=f"{name}: {value} is not allowed"):
         TensorLSTM(**wrong)
-
-
-def test_an_unknown_output_is_named(unchecked):
-    with pytest.raises(ValueError, match="output.*nominal"):
-        TensorLSTM(output="nominel")  # type: ignore[arg-type]
