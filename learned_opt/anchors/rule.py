@@ -47,10 +47,10 @@ def as_transformation(
         pace = learning_rate * anchor.pace(plan, count)
         tensors, directions = anchor.step(state.tensors, gradients, count, (b1,))
         steps = [
-            tensor_size(leaf) * anchor.back(tensor, direction) + decay_of(anchor, leaf)
-            for leaf, tensor, (direction, *_) in zip(leaves, tensors, directions, strict=True)
+            step_along(anchor, tensor, own, leaf, pace)
+            for tensor, (own, *_), leaf in zip(tensors, directions, leaves, strict=True)
         ]
-        moved = moves(params, [-pace * step for step in steps])
+        moved = moves(params, steps)
         average = state.average
         if average is not None:
             average = step_average(average, params, moved, count)
@@ -81,9 +81,24 @@ def gradients_of(updates: Params, params: Params) -> list[Float[Array, "*_"]]:
     return [tame(jnp.asarray(found[i], jnp.float32)).reshape(s) for i, s in shapes.items()]
 
 
-def decay_of(anchor: Anchor[Any], param: Float[Array, "*s"]) -> Float[Array, "*s"] | float:
-    """What the anchor's decay adds to a step; vectors and scalars do not decay."""
-    return anchor.weight_decay * param if param.ndim >= 2 else 0.0
+def step_along(
+    anchor: Anchor[Any],
+    tensor: Any,
+    direction: Float[Array, "*s"],
+    param: Float[Array, "*s"],
+    pace: Scalar,
+    decay_scale: Scalar = 1.0,
+) -> Float[Array, "*s"]:
+    """-pace (size(p) back(direction) + decay p), what one tensor moves by.
+
+    tensor: its state. pace: with the rate in it. decay_scale: of the decay, which vectors and
+    scalars do not have.
+    """
+    # Numbers first, so that XLA has no products to reorder: all rules round alike.
+    step = -(pace * tensor_size(param)) * anchor.back(tensor, direction)
+    if param.ndim < 2:
+        return step
+    return step - (pace * (decay_scale * anchor.weight_decay)) * param
 
 
 def moves(params: Params, steps: Sequence[Float[Array, "*_"]]) -> Params:

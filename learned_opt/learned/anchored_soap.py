@@ -17,11 +17,11 @@ from learned_opt.anchors.base import RATE, Plan, tensor_size
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rule import (
-    decay_of,
     gradients_of,
     moves,
     start_average,
     start_tensors,
+    step_along,
     step_average,
     trained,
 )
@@ -129,7 +129,7 @@ class AnchoredSoap:
             )
             said = _outputs(theta, _inputs(state, horizon, directions, leaves))
             steps = [
-                -pace * self._step(*each)
+                self._step(pace, *each)
                 for each in zip(tensors, directions, leaves, said, strict=True)
             ]
             moved = moves(params, steps)
@@ -148,16 +148,17 @@ class AnchoredSoap:
 
     def _step(
         self,
+        pace: Float[Array, ""],
         tensor: Any,
         directions: list[Array],
         param: Float[Array, "*s"],
         said: Float[Array, " o"],
     ) -> Float[Array, "*s"]:
-        """One tensor's step before rate and pace."""
-        log_pace, log_decay, changes = said[0], said[1], said[2:]
-        decay = jnp.exp(jnp.clip(log_decay, *LOG_DECAY_RANGE)) * decay_of(self.anchor, param)
-        step = tensor_size(param) * self.anchor.back(tensor, mixed(directions, changes)) + decay
-        return jnp.exp(jnp.clip(log_pace, *LOG_PACE_RANGE)) * step
+        """What one tensor moves by."""
+        stretch = jnp.exp(jnp.clip(said[0], *LOG_PACE_RANGE))
+        decay_scale = jnp.exp(jnp.clip(said[1], *LOG_DECAY_RANGE))
+        direction = mixed(directions, said[2:])
+        return stretch * step_along(self.anchor, tensor, direction, param, pace, decay_scale)
 
 
 def _averaged(state: AnchoredSoapState, params: Params, updates: Params) -> EvalPoint | None:

@@ -22,6 +22,7 @@ from learned_opt.base import EvalPoint
 # kind, or kind/preset, of every learned rule -> what its instance here has other than by default.
 SMALL: dict[str, dict[str, Any]] = {
     "anchored_mlp": {"hidden": 2, "scheduler_hidden": 2},
+    "anchored_soap": {"hidden": 2},
     "celo": {"hidden": 2, "units": 2},
     "celo_adam": {"hidden": 2},
     "celo2/base": {"hidden": 2},
@@ -334,7 +335,15 @@ def test_gradients_unlike_the_parameters_are_refused(name):
             )
 
 
-READ_LOSSES = ["anchored_mlp", "celo", "celo_adam", "lhopt", "tensor_lstm/nominal", "velo/small"]
+READ_LOSSES = [
+    "anchored_mlp",
+    "anchored_soap",
+    "celo",
+    "celo_adam",
+    "lhopt",
+    "tensor_lstm/nominal",
+    "velo/small",
+]
 
 
 @pytest.mark.parametrize("name", READ_LOSSES)

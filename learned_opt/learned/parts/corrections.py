@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from learned_opt.anchors.base import B1, EPS, Anchor, tensor_size
-from learned_opt.anchors.rule import decay_of, moves, trained
+from learned_opt.anchors.rule import moves, step_along, trained
 from learned_opt.base import Params
 
 MOMENTA = (B1, 0.99)  # of the directions that are mixed, beside the gradient itself
@@ -26,17 +26,18 @@ def corrected_updates(
     residuals: Sequence[Float[Array, "*_"]],
     log_steps: Sequence[Float[Array, "*_"]],
 ) -> Params:
-    """-pace times the `corrected_step` of every trained leaf, zero elsewhere.
+    """The `corrected_step` of every trained leaf, zero elsewhere.
 
     pace: with the rate in it. The others have an entry for each trained leaf, in order.
     """
     leaves = trained(params)
     each = zip(tensors, directions, leaves, readouts, residuals, log_steps, strict=True)
-    return moves(params, [-pace * corrected_step(anchor, *one) for one in each])
+    return moves(params, [corrected_step(anchor, pace, *one) for one in each])
 
 
 def corrected_step(
     anchor: Anchor[Any],
+    pace: Float[Array, ""],
     tensor: Any,
     directions: Sequence[Float[Array, "*s"]],
     param: Float[Array, "*s"],
@@ -44,15 +45,15 @@ def corrected_step(
     residual: Float[Array, "*s"],
     log_step: Float[Array, "*s"],
 ) -> Float[Array, "*s"]:
-    """One tensor's step before rate and pace; with all corrections 0 it is the anchor's.
+    """What one tensor moves by; with all corrections 0 it is the anchor's step, bit for bit.
 
-    exp(clip(a + b)) size(p) (back(sum_k (w_k + c_k) u_k) + RMS(u_1) r) + decay p, w = (1, 0, 0).
-    tensor: its state. readout: a and c, of the tensor. residual, log_step: r and b, of each of its
-    scalars.
+    -pace exp(clip(a + b)) (size(p) (back(sum_k (w_k + c_k) u_k) + RMS(u_1) r) + decay p), with
+    w = (1, 0, 0). tensor: its state. readout: a and c, of the tensor. residual, log_step: r and b,
+    of each of its scalars.
     """
-    step = anchor.back(tensor, mixed(directions, readout[1:])) + length(directions[0]) * residual
-    stretch = jnp.exp(jnp.clip(readout[0] + log_step, *LOG_STEP_RANGE))
-    return stretch * (tensor_size(param) * step + decay_of(anchor, param))
+    step = step_along(anchor, tensor, mixed(directions, readout[1:]), param, pace)
+    step = step - (pace * (tensor_size(param) * length(directions[0]))) * residual
+    return jnp.exp(jnp.clip(readout[0] + log_step, *LOG_STEP_RANGE)) * step
 
 
 def mixed(
