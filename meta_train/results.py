@@ -36,7 +36,8 @@ class Grid:
     trials: tuple[dict[str, Any], ...]  # the hyperparameters of each, in the order of the search
     chosen: tuple[int, ...]  # per task, number of the trial
     final_loss: tuple[tuple[float | None, ...], ...]  # [task][trial], mean of seeds; None: diverged
-    seconds: tuple[tuple[float, ...], ...] = ()  # [task][trial] per step; older versions: nothing
+    # [task][trial] per step; nothing from older versions. Not part of what was found.
+    seconds: tuple[tuple[float, ...], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,6 +50,11 @@ class RelativeSoap:
     spread: bool = False
     method: Method = "qr"
 
+    def __post_init__(self) -> None:
+        for name in ("update_interval", "max_dim"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name}: {value} is not allowed; it must be at least 1")
+
     @property
     def rotation(self) -> Rotation:
         return Rotation(self.max_dim, self.one_side)
