@@ -41,11 +41,11 @@ class RelativeSoap:
     "jacobi", by matrix products only.
     """
 
-    weight_decay: Scalar = 0.03
+    weight_decay: Scalar = 0.06
     b2: Scalar = 0.95
     b3: Scalar = 0.95
     update_interval: int = 5
-    max_dim: int = 128
+    max_dim: int = 64
     one_side: bool = False
     spread: bool = False
     method: Method = "qr"
