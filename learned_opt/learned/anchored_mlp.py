@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
 from learned_opt.anchors.base import RATE, Plan, tensor_size
 from learned_opt.anchors.relative_adam import RelativeAdam
@@ -166,17 +166,18 @@ class AnchoredMLP:
     ) -> tuple[list[list[Array]], AnchoredMLPState]:
         """Residuals and log steps of all scalars, tensor by tensor, and the state with averages."""
         stacks = Stacks.of(params)
-        momenta = zip(*(tensor.mu for tensor in state.tensors), strict=True)
-        seen = map(stacks.together, (gradients, *momenta))
-        residuals, log_steps, squares, factored = [], [], [], []
+        momenta = map(stacks.together, zip(*(tensor.mu for tensor in state.tensors), strict=True))
+        momentum = [jnp.stack(same, axis=1) for same in zip(*momenta, strict=True)]
+        seen = stacks.gather(params), stacks.together(gradients), momentum
+        pairs, squares, factored = [], [], []
         one = partial(_said, theta, state.count)
-        for stack in zip(state.squares, state.factored, stacks.gather(params), *seen, strict=True):
-            residual, log_step, square, factor = over_tensors(one, *stack)
-            residuals.append(residual)
-            log_steps.append(log_step)
+        for stack in zip(state.squares, state.factored, *seen, strict=True):
+            pair, square, factor = over_tensors(one, *stack)
+            pairs.append(pair)
             squares.append(square)
             factored.append(factor)
-        said = [stacks.apart(found, params) for found in (residuals, log_steps)]
+        said = stacks.apart(pairs, params)
+        said = [[pair.real for pair in said], [pair.imag for pair in said]]
         return said, state._replace(squares=tuple(squares), factored=tuple(factored))
 
 
@@ -192,9 +193,9 @@ def _said(
     factored: FactoredMoment,
     param: Float[Array, "*s"],
     gradient: Float[Array, "*s"],
-    *momentum: Float[Array, "*s"],
-) -> tuple[Float[Array, "*s"], Float[Array, "*s"], Float[Array, "*s"], FactoredMoment]:
-    """Of the scalars of one tensor: residual direction and log step; then its new averages.
+    momentum: Float[Array, "3 *s"],
+) -> tuple[Complex[Array, "*s"], Float[Array, "*s"], FactoredMoment]:
+    """Of the scalars of one tensor: residual + i log step; then its new averages.
 
     count: updates made with this one. momentum: averages of gradients, with this one in them.
     Gradients are measured by the tensor's own mean square, so no unit of the loss is seen.
@@ -204,14 +205,16 @@ def _said(
     mean_square = jnp.mean(square) / (1.0 - SQUARE_DECAY**count)
     scale = jax.lax.rsqrt(jnp.maximum(mean_square, 1e-30))
     memory = Memory(
-        scale * jnp.stack(momentum),
+        scale * momentum,
         scale**2 * square[None],
         jax.tree.map(lambda x: scale**2 * x, factored),
     )
     hidden, readout = theta["param_hidden"], theta["param_readout"]
     layers = [(x["w"], x["b"]) for x in (hidden["first"], hidden["second"], readout)]
     residual, log_step = local_network(layers, scale * gradient, param, memory)
-    return residual * jax.lax.rsqrt(1.0 + jnp.square(residual)), log_step, square, factored
+    residual = residual * jax.lax.rsqrt(1.0 + jnp.square(residual))
+    # One array of pairs: for two, XLA would go through the network twice.
+    return jax.lax.complex(residual, log_step), square, factored
 
 
 def _run_features(

@@ -6,6 +6,7 @@ import pytest
 
 from learned_opt import io
 from learned_opt.anchors.relative_adam import RelativeAdam
+from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
 from meta_train.build import build_learner, build_start, build_tasks
 from meta_train.config import parse
@@ -51,6 +52,23 @@ def test_what_only_shows_when_the_parts_meet_is_reported_with_its_key():
     backprop = "estimator={kind: backprop, length: 2}"
     with pytest.raises(ConfigError, match="only.*did you mean param_readout"):
         build_learner(parse(TEXT, overrides=[backprop, "only=[param_readot]"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["anchored_mlp", "hierarchical_rnn, preset: nominal"])
+def test_a_rule_over_another_anchor_is_meta_trained(kind):
+    block = f"optimizer={{kind: {kind}, anchor: {{kind: relative_soap}}}}"
+    config = parse(TEXT, overrides=[block])
+    learner = build_learner(config)
+    assert learner.optimizer.anchor == RelativeSoap()
+    data = learner.load()
+    state = learner.init(jax.random.key(0), data, None)
+    before = jax.device_get(learner.theta(state))
+    for _ in range(2):
+        state, _ = learner.step(state, data)
+    after = learner.theta(state)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True))
 
 
 def test_a_sampled_block_becomes_its_families_and_shares_its_weight():

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from learned_opt.base import Params
 from learned_opt.columns import is_trained, leaves_like, refuse_complex
@@ -66,13 +66,13 @@ class Stacks:
         )
 
     def apart(
-        self, stacks: Sequence[Float[Array, "_ *_"]], like: Params
-    ) -> list[Float[Array, "*_"]]:
+        self, stacks: Sequence[Inexact[Array, "_ *_"]], like: Params
+    ) -> list[Inexact[Array, "*_"]]:
         """The inverse of `together`, in the shapes of `like`'s leaves."""
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(like) if is_trained(leaf)]
         return [x.reshape(s) for x, s in zip(self.entries(stacks), shapes, strict=True)]
 
-    def entries(self, stacks: Sequence[Float[Array, "_ *_"]]) -> list[Float[Array, "*_"]]:
+    def entries(self, stacks: Sequence[Inexact[Array, "_ *_"]]) -> list[Inexact[Array, "*_"]]:
         """What the stacks hold of each leaf that takes part, in the order of the leaves."""
         found = {
             i: entry
