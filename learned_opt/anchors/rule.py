@@ -34,11 +34,11 @@ def as_transformation(
     count as zero; integer leaves never move. Complex leaves raise ValueError.
     """
 
-    def init(params: Params) -> AnchorState:
+    def init(params: Params) -> Any:
         average = start_average(params) if horizon is None else None
         return AnchorState(jnp.zeros((), jnp.int32), start_tensors(anchor, params, (b1,)), average)
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         if params is None:
             raise ValueError("params: the rule sizes its step by them; pass params=")
         leaves, gradients = trained(params), gradients_of(updates, params)

@@ -1,6 +1,6 @@
 """The strongest untuned rule here: SOAP's direction, sized relative to each tensor."""
 
-from typing import get_args
+from typing import cast, get_args
 
 import optax
 from jaxtyping import Array
@@ -52,7 +52,9 @@ def relative_soap(
     check_count("update_interval", update_interval)
     check_count("max_dim", max_dim)
     check_name("method", method, get_args(Method))
-    anchor = RelativeSoap(weight_decay, b2, b3, update_interval, max_dim, one_side, spread, method)
+    anchor = RelativeSoap(
+        weight_decay, b2, b3, update_interval, max_dim, one_side, spread, cast(Method, method)
+    )
     return as_transformation(anchor, learning_rate, None if anytime else horizon, b1)
 
 
