@@ -41,7 +41,7 @@ class RelativeSoap:
     "jacobi", by matrix products only.
     """
 
-    weight_decay: Scalar = 0.06
+    weight_decay: Scalar = 0.05
     b2: Scalar = 0.95
     b3: Scalar = 0.95
     update_interval: int = 5

@@ -22,7 +22,7 @@ def relative_soap(
     b1: Scalar = B1,
     b2: Scalar = 0.95,
     b3: Scalar = 0.95,
-    weight_decay: Scalar = 0.06,
+    weight_decay: Scalar = 0.05,
     update_interval: int = 5,
     max_dim: int = 64,
     one_side: bool = False,
