@@ -97,7 +97,7 @@ def test_the_decay_is_bounded_too(bias, scale):
     plan = Plan(HORIZON, sum(p.size for p in params))
     pace = 0.1 * RelativeSoap().pace(plan, jnp.int32(1))
     for p, u in zip(params, moved, strict=True):
-        want = -pace * 0.03 * scale * p if p.ndim >= 2 else jnp.zeros_like(p)
+        want = -pace * RelativeSoap().weight_decay * scale * p if p.ndim >= 2 else jnp.zeros_like(p)
         np.testing.assert_allclose(u, want, rtol=1e-5)
 
 
