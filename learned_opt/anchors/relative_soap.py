@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from learned_opt.anchors.base import EPS, Momenta, Plan, Scalar, averaged
 from learned_opt.anchors.rotation import Matrices, Method, Rotation, above_rounding, refreshed
+from learned_opt.checks import check_at_least_one
 
 WARMUP_FRACTION = 0.03
 RATE_POWER = 0.6
@@ -51,9 +52,7 @@ class RelativeSoap:
     method: Method = "qr"
 
     def __post_init__(self) -> None:
-        for name in ("update_interval", "max_dim"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"{name}: {value} is not allowed; it must be at least 1")
+        check_at_least_one(self, "update_interval", "max_dim")
 
     @property
     def rotation(self) -> Rotation:

@@ -14,12 +14,12 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Horizon, Params, Theta
+from learned_opt.checks import check_at_least_one
 from learned_opt.columns import is_trained
 from learned_opt.controller.actions import Choices, draw_values, start_values
 from learned_opt.controller.leaves import placed
 from learned_opt.controller.network import Network, Normaliser, Recurrent
 from learned_opt.controller.session import Control, Session, act, begin, inner_step, observe
-from learned_opt.learned.parts.checks import check_at_least_one
 from learned_opt.learned.parts.loss_buffer import needed_loss
 from learned_opt.learned.parts.losses import one_number
 

@@ -21,8 +21,8 @@ from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rule import gradients_of, start_tensors, trained
 from learned_opt.base import Horizon, Params, Theta
+from learned_opt.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.cells import affine, init_affine
-from learned_opt.learned.parts.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.corrections import (
     NUM_DIRECTIONS,
     corrected_updates,

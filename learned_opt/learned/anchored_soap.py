@@ -26,8 +26,8 @@ from learned_opt.anchors.rule import (
     trained,
 )
 from learned_opt.base import DEFAULT_NUM_STEPS, EvalPoint, Horizon, Params, Theta
+from learned_opt.checks import check_at_least_one
 from learned_opt.learned.parts.cells import affine, init_affine
-from learned_opt.learned.parts.checks import check_at_least_one
 from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, mixed, with_agreement
 from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer, losses_with
 

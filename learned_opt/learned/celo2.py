@@ -15,13 +15,13 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from learned_opt.base import Horizon, Params, Theta
-from learned_opt.hand.paths import check_pattern, path_of
-from learned_opt.hand.schedules import SCHEDULES, schedule
-from learned_opt.learned.parts.checks import (
+from learned_opt.checks import (
     check_above_zero,
     check_at_least_one,
     check_not_negative,
 )
+from learned_opt.hand.paths import check_pattern, path_of
+from learned_opt.hand.schedules import SCHEDULES, schedule
 from learned_opt.learned.parts.local_network import (
     NUM_INPUTS,
     SQUARE_EPS,

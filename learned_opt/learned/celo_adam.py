@@ -8,8 +8,8 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Horizon, Params, Theta
+from learned_opt.checks import check_above_zero, check_at_least_one
 from learned_opt.columns import Columns
-from learned_opt.learned.parts.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.features import clip_gradient
 from learned_opt.learned.parts.loss_buffer import needed_loss
 from learned_opt.learned.parts.scheduler import Schedule, init_scheduler

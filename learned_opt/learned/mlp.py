@@ -7,7 +7,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from learned_opt.base import Horizon, Theta
-from learned_opt.learned.parts.checks import check_above_zero, check_at_least_one
+from learned_opt.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.features import TIMES, accumulate, time_features
 from learned_opt.learned.parts.perceptron import init_perceptron, perceptron
 from learned_opt.learned.parts.tensorwise import tensorwise

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from learned_opt.base import Horizon, Theta
+from learned_opt.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.adafactor_features import (
     TENSOR_FEATURES,
     adafactor_base,
@@ -21,7 +22,6 @@ from learned_opt.learned.parts.adafactor_features import (
     init_offsets,
     remember,
 )
-from learned_opt.learned.parts.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.features import TIMES, time_features
 from learned_opt.learned.parts.perceptron import init_perceptron, perceptron
 from learned_opt.learned.parts.tensorwise import tensorwise

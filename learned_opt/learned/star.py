@@ -12,6 +12,11 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from learned_opt.base import Horizon, Theta
+from learned_opt.checks import (
+    check_above_zero,
+    check_at_least_one,
+    check_not_negative,
+)
 from learned_opt.learned.parts.adafactor_features import (
     TENSOR_FEATURES,
     adafactor_base,
@@ -20,11 +25,6 @@ from learned_opt.learned.parts.adafactor_features import (
     init_offsets,
     inverse_root,
     remember,
-)
-from learned_opt.learned.parts.checks import (
-    check_above_zero,
-    check_at_least_one,
-    check_not_negative,
 )
 from learned_opt.learned.parts.features import TIMES, time_features
 from learned_opt.learned.parts.memory import Memory

@@ -17,8 +17,8 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Horizon, Params, Theta
+from learned_opt.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.cells import affine
-from learned_opt.learned.parts.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.controller import Recurrent, control, init_controller
 from learned_opt.learned.parts.features import fraction_features
 from learned_opt.learned.parts.loss_buffer import LossBuffer, needed_loss
