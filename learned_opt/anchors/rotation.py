@@ -74,25 +74,32 @@ class Rotation:
 
     def into(self, bases: Matrices, tensor: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """The tensor's coordinates in the basis of the columns of `bases`."""
-        return self._turned(bases, tensor, 1)
+        return self._turned(bases, tensor, back=False)
 
     def back(self, bases: Matrices, tensor: Float[Array, "*s"]) -> Float[Array, "*s"]:
         """The inverse of `into`."""
-        return self._turned(bases, tensor, 2)
+        return self._turned(bases, tensor, back=True)
 
     def _turned(
-        self, bases: Matrices, tensor: Float[Array, "*s"], contracted: int
+        self, bases: Matrices, tensor: Float[Array, "*s"], back: bool
     ) -> Float[Array, "*s"]:
         for axis, basis in zip(self.axes(tensor.shape), bases, strict=True):
             if axis.blocks == 1:
-                turned = jnp.tensordot(tensor, basis[0], axes=(axis.place, contracted - 1))
-                tensor = jnp.moveaxis(turned, -1, axis.place)
+                tensor = along_axis(tensor, basis[0], axis.place, back)
                 continue
             rows = jnp.moveaxis(tensor, axis.place, 0)
             blocks = rows.reshape(axis.blocks, axis.size, -1)
-            matrix = jnp.swapaxes(basis, 1, 2) if contracted == 1 else basis
+            matrix = basis if back else jnp.swapaxes(basis, 1, 2)
             tensor = jnp.moveaxis((matrix @ blocks).reshape(rows.shape), 0, axis.place)
         return tensor
+
+
+def along_axis(
+    tensor: Float[Array, "*s"], matrix: Float[Array, "n n"], axis: int, back: bool = False
+) -> Float[Array, "*s"]:
+    """The coordinates of one axis in the basis of the matrix's columns, or from there back."""
+    product = jnp.tensordot(tensor, matrix, axes=(axis, 1 if back else 0))
+    return jnp.moveaxis(product, -1, axis)
 
 
 def refreshed(
@@ -110,14 +117,20 @@ def refreshed(
     columns stays as it is, so that what is kept in their coordinates stays where it is. Matrices of
     one size are one batch, so that many tensors are a program of few operations.
     """
+    if method == "qr" and not isinstance(due, Sequence):
+        # Matrices are joined within the branch: updates without a refresh then copy none of them.
+        refresh = lambda bases, factors, first: _by_size(partial(_closer, first), bases, factors)
+        return update_where(first | due, refresh, list(bases), list(factors), first)
+    each = due if isinstance(due, Sequence) else [due] * len(bases)
+    dues = [
+        tuple(jnp.full(len(matrix), first | is_due) for matrix in matrices)
+        for matrices, is_due in zip(bases, each, strict=True)
+    ]
     if method == "jacobi":
-        return _by_size(_jacobi_where, bases, factors, first, due)
-    if isinstance(due, Sequence):
-        return _by_size(_refreshed_where, bases, factors, first, due)
-    # Matrices are joined within the branch: updates without a refresh then copy none of them.
-    return update_where(
-        first | due, partial(_by_size, _refreshed), list(bases), list(factors), first, due
-    )
+        turned = lambda old, goal, due: jnp.where(due[:, None, None], _jacobi(old, goal), old)
+        return _by_size(turned, bases, factors, dues)
+    one = lambda old, goal, due: update_where(due, _closer_one, old, goal, first)
+    return _by_size(jax.vmap(one), bases, factors, dues)
 
 
 def above_rounding(square: Float[Array, "*s"]) -> Bool[Array, "*s"]:
@@ -125,62 +138,36 @@ def above_rounding(square: Float[Array, "*s"]) -> Bool[Array, "*s"]:
     return square > (64 * jnp.finfo(square.dtype).eps) ** 2 * jnp.sum(square)
 
 
-def _by_size(
-    refresh: Callable[..., Array],
-    bases: Sequence[Matrices],
-    factors: Sequence[Matrices],
-    first: Bool[Array, ""],
-    due: Bool[Array, ""] | Sequence[Bool[Array, ""]],
-) -> list[Matrices]:
-    """`refresh(bases, factors, first, due)` of all matrices, those of one size as one batch."""
+def _by_size(change: Callable[..., Array], *trees: Sequence[tuple[Array, ...]]) -> list[Matrices]:
+    """`change` of the matrices of all tensors, those of one size as one batch of blocks.
+
+    trees: bases first; for each tensor and each of its matrices an array with an axis of blocks.
+    """
     places: dict[int, list[tuple[int, int]]] = {}
-    for i, matrices in enumerate(bases):
+    for i, matrices in enumerate(trees[0]):
         for axis, matrix in enumerate(matrices):
             places.setdefault(matrix.shape[-1], []).append((i, axis))
-    found: list[list[Any]] = [[None] * len(matrices) for matrices in bases]
+    found: list[list[Any]] = [[None] * len(matrices) for matrices in trees[0]]
     for alike in places.values():
-        old = jnp.concatenate([bases[i][axis] for i, axis in alike])
-        goal = jnp.concatenate([factors[i][axis] for i, axis in alike])
-        counts = [len(bases[i][axis]) for i, axis in alike]
-        if isinstance(due, Sequence):
-            each = [due[i] for (i, _), n in zip(alike, counts, strict=True) for _ in range(n)]
-            one = lambda due, old, goal: refresh(old[None], goal[None], first, due)[0]
-            new = jax.vmap(one)(jnp.stack(each), old, goal)
-        else:
-            new = refresh(old, goal, first, due)
-        ends = list(itertools.accumulate(counts))[:-1]
-        for (i, axis), matrices in zip(alike, jnp.split(new, ends), strict=True):
+        batches = [jnp.concatenate([tree[i][axis] for i, axis in alike]) for tree in trees]
+        ends = itertools.accumulate(len(trees[0][i][axis]) for i, axis in alike)
+        changed = jnp.split(change(*batches), list(ends)[:-1])
+        for (i, axis), matrices in zip(alike, changed, strict=True):
             found[i][axis] = matrices
     return [tuple(matrices) for matrices in found]
 
 
-def _jacobi_where(
-    bases: Float[Array, "k n n"],
-    factors: Float[Array, "k n n"],
-    first: Bool[Array, ""],
-    due: Bool[Array, ""],
+def _closer(
+    first: Bool[Array, ""], bases: Float[Array, "k n n"], factors: Float[Array, "k n n"]
 ) -> Float[Array, "k n n"]:
-    return jnp.where(first | due, _jacobi(bases, factors), bases)
-
-
-def _refreshed_where(
-    bases: Float[Array, "k n n"],
-    factors: Float[Array, "k n n"],
-    first: Bool[Array, ""],
-    due: Bool[Array, ""],
-) -> Float[Array, "k n n"]:
-    return update_where(first | due, _refreshed, bases, factors, first, due)
-
-
-def _refreshed(
-    bases: Float[Array, "k n n"],
-    factors: Float[Array, "k n n"],
-    first: Bool[Array, ""],
-    due: Bool[Array, ""],
-) -> Float[Array, "k n n"]:
-    """The eigenvectors at first, else a step towards them, whether due or not."""
-    del due
+    """The eigenvectors at first, else a step towards them."""
     return jax.lax.cond(first, _eigenvectors, _iterated, bases, factors)
+
+
+def _closer_one(
+    basis: Float[Array, "n n"], factor: Float[Array, "n n"], first: Bool[Array, ""]
+) -> Float[Array, "n n"]:
+    return _closer(first, basis[None], factor[None])[0]
 
 
 def _eigenvectors(bases: Float[Array, "k n n"], factors: Float[Array, "k n n"]):

@@ -6,6 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from learned_opt.anchors.rotation import along_axis
+
 Matrices = tuple[Float[Array, "n n"], ...]
 
 
@@ -36,6 +38,5 @@ def rotated(
 ) -> Float[Array, "..."]:
     """`leaf` times each axis's matrix: transposed, so into the basis of its columns, or back."""
     for axis, matrix in zip(axes(leaf, largest), matrices, strict=True):
-        product = jnp.tensordot(leaf, matrix, axes=(axis, 1 if back else 0))
-        leaf = jnp.moveaxis(product, -1, axis)
+        leaf = along_axis(leaf, matrix, axis, back)
     return leaf
