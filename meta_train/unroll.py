@@ -252,7 +252,7 @@ def _see(task: Task, inner: Inner, loss: Float[Array, ""]) -> Trajectory:
 
 
 def see_end(
-    episodes: Episodes, data: Data, inner: Inner, key: PRNGKeyArray, batches: int
+    episodes: Episodes, data: Data, inner: Inner, key: PRNGKeyArray, batches: int, split: Split
 ) -> Trajectory:
     """The parameters that a run arrived at, measured on fresh minibatches, as one more step."""
     task = episodes.family.task(inner.cfg, data)
@@ -260,7 +260,7 @@ def see_end(
 
     def loss(key: PRNGKeyArray) -> Array:
         batch_key, loss_key = jax.random.split(key)
-        return task.loss(point, loss_key, task.batch(batch_key, episodes.measure or "train"))
+        return task.loss(point, loss_key, task.batch(batch_key, split))
 
     losses = jax.lax.map(loss, jax.random.split(key, batches))
     return jax.tree.map(lambda x: x[None], _see(task, inner, jnp.mean(losses)))

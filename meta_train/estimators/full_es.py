@@ -1,7 +1,7 @@
 """Evolution strategies over whole runs."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -29,7 +29,7 @@ from meta_train.horizons import Horizons, MetaStep
 from meta_train.objectives import MinLoss, Objective
 from meta_train.parallel import from_first_task
 from meta_train.unroll import Episodes, Inner, see_end, start
-from tasks.base import Data
+from tasks.base import Data, Split
 
 
 class _Sofar(NamedTuple):
@@ -45,7 +45,8 @@ class FullES:
     The reference for the others: no truncation, nothing carried over, but a meta-step takes a whole
     run. All tasks of a meta-step take the same number of steps, drawn anew each time and rounded up
     to a multiple of length, the steps of a window. final_batches: where above 0, a run is worth
-    the objective's score at its last parameters on so many fresh minibatches instead. std, shaping,
+    the objective's score at its last parameters on so many fresh minibatches instead, the mean over
+    final_splits, such as train and outer_valid; none: the measured split. std, shaping,
     clip_difference: as in pes.
     """
 
@@ -55,6 +56,7 @@ class FullES:
     std: float = 0.01
     only: tuple[str, ...] = ()
     final_batches: int = 0
+    final_splits: tuple[Split, ...] = ()
     shaping: Shaping = "difference"
     clip_difference: float | None = None
 
@@ -63,6 +65,8 @@ class FullES:
         check_shaping(self.shaping, self.clip_difference)
         if self.final_batches < 0:
             raise ValueError(f"estimator.final_batches: {self.final_batches} must be at least 0")
+        if self.final_splits and not self.final_batches:
+            raise ValueError("estimator.final_splits: they need final_batches above 0")
         if self.final_batches and isinstance(self.objective, MinLoss):
             raise ValueError(
                 f"estimator.final_batches: {self.final_batches} measures a run's last parameters, "
@@ -93,14 +97,16 @@ class FullES:
         metrics = report(end.seen)
         value = end.value / (windows * self.length)
         if self.final_batches:
-            last = jax.vmap(
-                lambda inner: see_end(self.episodes, data, inner, end_key, self.final_batches)
-            )(end.inner)
-            value = self.objective.capped(last)[:, 0]
+            value = jax.vmap(lambda inner: self._final_value(data, inner, end_key))(end.inner)
             metrics["objective"] = jnp.mean(value)
         difference = contrast(self.shaping, self.clip_difference, value[:, None], jnp.ones(1, bool))
         metrics["tied"] = (value[0] == value[1]).astype(jnp.float32)
         return along(noise, difference, self.std), state + 1, metrics
+
+    def _final_value(self, data: Data, inner: Inner, key: PRNGKeyArray) -> Float[Array, ""]:
+        splits = self.final_splits or (self.episodes.measure or "train",)
+        measured = partial(see_end, self.episodes, data, inner, key, self.final_batches)
+        return jnp.mean(jnp.stack([self.objective.capped(measured(split))[0] for split in splits]))
 
     def _run(
         self,

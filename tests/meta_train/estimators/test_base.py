@@ -118,6 +118,7 @@ def test_the_config_lines_of_the_page_can_be_run():
         ("truncated_es", {"std": float("inf")}, "std: inf"),
         ("pes", {"redraw_every": -1}, "redraw_every: -1"),
         ("es", {"final_batches": -1}, "final_batches: -1"),
+        ("es", {"final_splits": ("train",)}, "final_splits: they need final_batches"),
         ("es", {"clip_difference": 0.0}, "clip_difference: 0.0"),
         ("pes", {"clip_difference": 1.0, "shaping": "sign"}, "clip_difference: 1.0 has no use"),
         ("backprop", {"remat_every": 3}, "remat_every: 3 must be 0 or divide the 4 steps"),

@@ -1,15 +1,29 @@
 """Whole runs of one length for all tasks, in one program whatever the length is."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from particles import estimate
-from toys import Descent, NoisyLine, parabola
+from toys import Descent, NoisyLine, Parabola, parabola
 
 from meta_train.estimators import FullES
 from meta_train.horizons import LogUniform
 from meta_train.objectives import FinalLoss, MeanLoss
 from meta_train.unroll import Episodes
+
+
+@dataclass(frozen=True)
+class LiftedElsewhere(Parabola):
+    """A parabola whose loss is higher by 3 on every split but `train`."""
+
+    def task(self, cfg, data):
+        task = super().task(cfg, data)
+        batch = lambda key, split: jnp.float32(0.0 if split == "train" else 3.0)
+        loss = lambda params, key, batch: task.loss(params, key, ()) + batch
+        return task._replace(batch=batch, loss=loss)
+
 
 THETA = {"rate": jnp.float32(0.1)}
 
@@ -51,3 +65,15 @@ def test_the_end_of_a_run_can_be_measured_anew():
         assert np.isfinite(gradient["rate"]).all() and np.ptp(gradient["rate"]) > 0.0
     np.testing.assert_allclose(at[2], 2.0 * 0.9**16, rtol=1e-2)
     np.testing.assert_allclose(8 * at[0], 2.0 * 0.9**14, rtol=1e-2)
+
+
+def test_the_end_of_a_run_counts_on_every_split_that_is_named():
+    keys, at = jax.random.split(jax.random.key(0), (1, 3)), {}
+    episodes = Episodes(LiftedElsewhere(), Descent(), LogUniform(8, 8))
+    for splits in ((), ("outer_valid",), ("train", "outer_valid")):
+        estimator = FullES(
+            episodes, FinalLoss(), length=4, std=1e-3, final_batches=1, final_splits=splits
+        )
+        at[splits] = float(estimate(estimator, THETA, (), begun(keys), keys)[2]["objective"][0, 0])
+    np.testing.assert_allclose(at["outer_valid",], at[()] + 3.0, rtol=1e-5)
+    np.testing.assert_allclose(at["train", "outer_valid"], at[()] + 1.5, rtol=1e-5)
