@@ -38,13 +38,17 @@ class Anchor(Protocol[State]):
     own coordinates. Learned rules mix them in their way, stretch the step and add to it. All is
     float32. Implementations are frozen dataclasses, so they hash.
 
-    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. momenta: decays
-    of the averages of gradients, the anchor's own, 0.9, first. A state has these averages as `mu`,
-    in the coordinates of the tensor, and the average of squares in the anchor's own as `nu`.
+    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. cautious: only
+    entries that the direction shrinks too decay. momenta: decays of the averages of gradients, the
+    anchor's own, 0.9, first. A state has these averages as `mu`, in the coordinates of the tensor,
+    and the average of squares in the anchor's own as `nu`.
     """
 
     @property
     def weight_decay(self) -> Scalar: ...
+
+    @property
+    def cautious(self) -> bool: ...
 
     def init(self, shape: tuple[int, ...], momenta: Momenta) -> State:
         """The state of a tensor that no gradient has come to."""

@@ -26,10 +26,12 @@ class RelativeAdamState(NamedTuple):
 class RelativeAdam:
     """The anchor `relative_adam`; the decay of the average of squares is 0.99.
 
-    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more.
+    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. cautious: only
+    entries that the direction shrinks too decay.
     """
 
     weight_decay: Scalar = 0.0
+    cautious: bool = True
 
     def init(self, shape: tuple[int, ...], momenta: Momenta) -> RelativeAdamState:
         # Each array is made anew: a state whose leaves share buffers could not be donated.

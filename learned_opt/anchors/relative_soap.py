@@ -34,15 +34,17 @@ class RelativeSoapState(NamedTuple):
 class RelativeSoap:
     """The anchor `relative_soap`.
 
-    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. b2, b3: decays
-    of the averages of squared gradients and of their products. update_interval: updates between two
-    refreshes of the basis. max_dim: the largest block that rotates; longer axes are cut into equal
-    blocks. one_side: rotates the shorter axis of each tensor only. spread: one tensor after the
-    other is refreshed, so that no update costs much more than the others. method: "qr", or
-    "jacobi", by matrix products only.
+    weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. cautious: only
+    entries that the direction shrinks too decay. b2, b3: decays of the averages of squared
+    gradients and of their products. update_interval: updates between two refreshes of the basis.
+    max_dim: the largest block that rotates; longer axes are cut into equal blocks. one_side:
+    rotates the shorter axis of each tensor only. spread: one tensor after the other is refreshed,
+    so that no update costs much more than the others. method: "qr", or "jacobi", by matrix products
+    only.
     """
 
-    weight_decay: Scalar = 0.05
+    weight_decay: Scalar = 0.15
+    cautious: bool = True
     b2: Scalar = 0.95
     b3: Scalar = 0.95
     update_interval: int = 5

@@ -92,13 +92,15 @@ def step_along(
     """-pace (size(p) back(direction) + decay p), what one tensor moves by.
 
     tensor: its state. pace: with the rate in it. decay_scale: of the decay, which vectors and
-    scalars do not have.
+    scalars do not have, and where the anchor is cautious only entries that the direction shrinks
+    too (2510.12402).
     """
     # Numbers first, so that XLA has no products to reorder: all rules round alike.
     step = -(pace * tensor_size(param)) * anchor.back(tensor, direction)
     if param.ndim < 2:
         return step
-    return step - (pace * (decay_scale * anchor.weight_decay)) * param
+    decaying = jnp.where(step * param < 0.0, param, 0.0) if anchor.cautious else param
+    return step - (pace * (decay_scale * anchor.weight_decay)) * decaying
 
 
 def moves(params: Params, steps: Sequence[Float[Array, "*_"]]) -> Params:

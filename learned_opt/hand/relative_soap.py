@@ -22,7 +22,8 @@ def relative_soap(
     b1: Scalar = B1,
     b2: Scalar = 0.95,
     b3: Scalar = 0.95,
-    weight_decay: Scalar = 0.05,
+    weight_decay: Scalar = 0.15,
+    cautious: bool = True,
     update_interval: int = 5,
     max_dim: int = 64,
     one_side: bool = False,
@@ -41,10 +42,11 @@ def relative_soap(
     learning_rate: relative step at T = 1000, meant to be left alone. horizon: T, at least 1; None
     where it is not known. b1, b2, b3: decays of the averages of gradients, of their squares in the
     basis, and of their products. weight_decay: in units of the rule's own step; on tensors of rank
-    2 and more. update_interval: updates between two refreshes of the basis. max_dim: the largest
-    block that rotates; longer axes are cut into equal blocks. one_side: rotates the shorter axis of
-    each tensor only. spread: refreshes one tensor after the other. method: "qr", or "jacobi", by
-    matrix products only. anytime: takes the form without a length whatever `horizon` is.
+    2 and more. cautious: only entries that the direction shrinks too decay (2510.12402).
+    update_interval: updates between two refreshes of the basis. max_dim: the largest block that
+    rotates; longer axes are cut into equal blocks. one_side: rotates the shorter axis of each
+    tensor only. spread: refreshes one tensor after the other. method: "qr", or "jacobi", by matrix
+    products only. anytime: takes the form without a length whatever `horizon` is.
 
     Tensors of rank 0 and 1 get Adam's direction. Non-finite gradient entries count as zero, entries
     that never had a gradient and integer leaves do not move. Complex leaves raise ValueError.
@@ -53,7 +55,15 @@ def relative_soap(
     check_count("max_dim", max_dim)
     check_name("method", method, get_args(Method))
     anchor = RelativeSoap(
-        weight_decay, b2, b3, update_interval, max_dim, one_side, spread, cast(Method, method)
+        weight_decay,
+        cautious,
+        b2,
+        b3,
+        update_interval,
+        max_dim,
+        one_side,
+        spread,
+        cast(Method, method),
     )
     return as_transformation(anchor, learning_rate, None if anytime else horizon, b1)
 

@@ -24,13 +24,14 @@ def rotated(x, bases, back=False):
 class Tensor:
     """One tensor under the rule, in float64."""
 
-    def __init__(self, p, b1=0.9, b2=0.95, b3=0.95, interval=5):
+    def __init__(self, p, b1=0.9, b2=0.95, b3=0.95, interval=5, cautious=True):
         self.p, self.t = p.astype(np.float64), 0
         self.m, self.v = np.zeros(p.shape), np.zeros(p.shape)
         self.axes = [i for i, n in enumerate(p.shape) if n > 1] if p.ndim > 1 else []
         self.factors = {i: np.zeros((p.shape[i],) * 2) for i in self.axes}
         self.bases = {}
         self.b1, self.b2, self.b3, self.interval = b1, b2, b3, interval
+        self.cautious = cautious
 
     def refresh(self):
         for axis in self.axes:
@@ -56,8 +57,9 @@ class Tensor:
         if self.axes:
             u = np.where(np.sqrt(v) <= 64 * 2.0**-23 * np.sqrt(v.sum()), 0, u)
         size = max(np.sqrt(np.mean(self.p**2)), 0.05)
-        decay = decay if self.p.ndim > 1 else 0.0
-        self.p = self.p - pace * (size * rotated(u, self.bases, back=True) + decay * self.p)
+        direction = rotated(u, self.bases, back=True)
+        decays = (self.p.ndim > 1) & (True if not self.cautious else direction * self.p > 0)
+        self.p = self.p - pace * (size * direction + decay * np.where(decays, self.p, 0.0))
 
 
 def pace(t, horizon, rate=0.1):
@@ -94,6 +96,7 @@ def correlated(generator, shape):
     [
         (100, 12, {}),
         (4, 7, {"weight_decay": 0.1}),
+        (4, 7, {"weight_decay": 0.1, "cautious": False}),
         (1, 3, {"learning_rate": 0.03, "b1": 0.8, "b2": 0.9, "b3": 0.9, "update_interval": 3}),
     ],
 )
