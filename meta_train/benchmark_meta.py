@@ -2,22 +2,20 @@
 
 import dataclasses
 import json
-import math
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
-from jaxtyping import Array, PRNGKeyArray
 
 from learned_opt.anchors.base import RATE, Anchor
 from learned_opt.anchors.rule import as_transformation
-from learned_opt.base import Horizon, LearnedOptimizer, Theta
+from learned_opt.base import LearnedOptimizer
+from learned_opt.hand.spec import HandDesigned
 from learned_opt.registry import HAND_DESIGNED
 from meta_train.benchmark import medians, peak_memory
 from meta_train.build import build_gradient_learner, build_tasks
@@ -58,7 +56,8 @@ def meta(config: Config, source: str = "config", seconds: float = SECONDS) -> di
     memory = peak_memory()  # before there is a second learner
     runs = {"rule": running, "sgd": _Running(_under(HAND_DESIGNED["sgd"], learner), config.seed)}
     if isinstance(anchor := getattr(learner.optimizer, "anchor", None), Anchor):
-        runs["anchor"] = _Running(_under(_Alone(anchor), learner), config.seed)
+        alone = HandDesigned("anchor", partial(as_transformation, anchor), RATE, needs=("params",))
+        runs["anchor"] = _Running(_under(alone, learner), config.seed)
     taken, made = medians(runs, seconds, LEAST_STEPS)
     median = taken["rule"]
     shares = {"optimizer_share": 1.0 - taken["sgd"] / median}
@@ -75,28 +74,6 @@ def meta(config: Config, source: str = "config", seconds: float = SECONDS) -> di
         "backend": config.parallel.backend,
         "peak_memory_mib": memory,
     }
-
-
-@dataclasses.dataclass(frozen=True)
-class _Alone:
-    """An anchor as a rule with nothing learned."""
-
-    anchor: Anchor[Any]
-
-    def init(self, key: PRNGKeyArray) -> Theta:
-        del key
-        return {"log_rate": jnp.float32(math.log(RATE))}
-
-    def opt(
-        self,
-        theta: Theta,
-        horizon: Horizon | None,
-        key: PRNGKeyArray | None = None,
-        learning_rate: float | Array | None = None,
-    ) -> optax.GradientTransformationExtraArgs:
-        del key, learning_rate
-        rule = as_transformation(self.anchor, jnp.exp(theta["log_rate"]), horizon)
-        return optax.with_extra_args_support(rule)
 
 
 def _under(rule: LearnedOptimizer, learner: GradientLearner) -> GradientLearner:
