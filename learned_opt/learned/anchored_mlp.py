@@ -22,7 +22,7 @@ from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rule import gradients_of, start_tensors, trained
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.checks import check_above_zero, check_at_least_one
-from learned_opt.learned.parts.cells import affine, init_affine
+from learned_opt.learned.parts.cells import init_affine, tanh_network
 from learned_opt.learned.parts.corrections import (
     NUM_DIRECTIONS,
     corrected_updates,
@@ -129,7 +129,9 @@ class AnchoredMLP:
                 tensors=tuple(tensors),
                 agreements=with_agreement(state.agreements, directions, count),
             )
-            readouts = self._schedule(theta, _inputs(run, leaves, directions, state.agreements))
+            rows = _inputs(run, leaves, directions, state.agreements)
+            # Log step and changes of the mix of each tensor.
+            readouts = tanh_network(theta["scheduler_hidden"], theta["scheduler_readout"], rows)
             (residuals, log_steps), state = self._correct(theta, params, gradients, state)
             moved = corrected_updates(
                 self.anchor, params, pace, tensors, directions, readouts, residuals, log_steps
@@ -151,15 +153,6 @@ class AnchoredMLP:
             tuple(jnp.zeros((count, *shape)) for count, shape in sizes),
             tuple(_zeros(*size) for size in sizes),
         )
-
-    def _schedule(self, theta: Theta, rows: list[Float[Array, " f"]]) -> list[Float[Array, "4"]]:
-        """Log step and changes of the mix of each tensor."""
-        if not rows:
-            return []
-        x = jnp.stack(rows).T
-        for layer in ("first", "second"):
-            x = jnp.tanh(affine(theta["scheduler_hidden"][layer], x))
-        return list(affine(theta["scheduler_readout"], x).T)
 
     def _correct(
         self, theta: Theta, params: Params, gradients: list[Array], state: AnchoredMLPState

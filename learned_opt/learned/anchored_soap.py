@@ -27,7 +27,7 @@ from learned_opt.anchors.rule import (
 )
 from learned_opt.base import DEFAULT_NUM_STEPS, EvalPoint, Horizon, Params, Theta
 from learned_opt.checks import check_at_least_one
-from learned_opt.learned.parts.cells import affine, init_affine
+from learned_opt.learned.parts.cells import init_affine, tanh_network
 from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, mixed, with_agreement
 from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer, losses_with
 
@@ -127,7 +127,8 @@ class AnchoredSoap:
                 tensors=tuple(tensors),
                 agreements=with_agreement(state.agreements, directions, state.count),
             )
-            said = _outputs(theta, _inputs(state, horizon, directions, leaves))
+            rows = _inputs(state, horizon, directions, leaves)
+            said = tanh_network(theta["hidden"], theta["readout"], rows)
             steps = [
                 self._step(pace, *each)
                 for each in zip(tensors, directions, leaves, said, strict=True)
@@ -214,12 +215,3 @@ def _tensor_features(
             2.0 * agreement,
         ]
     )
-
-
-def _outputs(theta: Theta, rows: list[Float[Array, " f"]]) -> Float[Array, "t o"]:
-    if not rows:
-        return jnp.zeros((0, NUM_OUTPUTS))
-    x = jnp.stack(rows).T
-    for layer in ("first", "second"):
-        x = jnp.tanh(affine(theta["hidden"][layer], x))
-    return affine(theta["readout"], x).T

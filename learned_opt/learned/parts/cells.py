@@ -21,6 +21,18 @@ def affine(weights: dict[str, Array], x: Float[Array, "i n"]) -> Float[Array, "o
     return weights["w"].T @ x + weights["b"][:, None]
 
 
+def tanh_network(
+    hidden: dict[str, Any], readout: dict[str, Array], rows: Sequence[Float[Array, " f"]]
+) -> list[Float[Array, " o"]]:
+    """The outputs for each row of inputs: tanh layers `first` and `second`, then the readout."""
+    if not rows:
+        return []
+    x = jnp.stack(rows).T
+    for layer in ("first", "second"):
+        x = jnp.tanh(affine(hidden[layer], x))
+    return list(affine(readout, x).T)
+
+
 def init_bias_gru(
     key: PRNGKeyArray, inputs: int, hidden: int, scale: float, gate_bias: float
 ) -> dict[str, dict[str, Array]]:

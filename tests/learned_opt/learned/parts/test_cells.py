@@ -1,10 +1,10 @@
-"""The LSTM cell against its equations, and the law of its fresh weights."""
+"""The cells against their equations, and the law of fresh weights."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learned_opt.learned.parts.cells import init_linear, init_lstm, lstm
+from learned_opt.learned.parts.cells import init_linear, init_lstm, lstm, tanh_network
 
 
 def sigmoid(x):
@@ -36,3 +36,19 @@ def test_fresh_weights_are_cut_at_two_deviations():
     assert not weights["b"].any()
     shapes = jax.tree.map(jnp.shape, init_lstm(jax.random.key(0), 2, 20))
     assert shapes == {"w": (22, 80), "b": (80,)}
+
+
+def test_the_tanh_network_takes_each_row_by_itself():
+    rng = np.random.default_rng(0)
+    sizes = ((3, 5), (5, 4), (4, 2))
+    layers = [{"w": rng.normal(size=s), "b": rng.normal(size=s[1])} for s in sizes]
+    rows = rng.normal(size=(6, 3))
+    want = rows
+    for layer in layers[:2]:
+        want = np.tanh(want @ layer["w"] + layer["b"])
+    want = want @ layers[2]["w"] + layers[2]["b"]
+    first, second, readout = jax.tree.map(jnp.float32, layers)
+    hidden = {"first": first, "second": second}
+    got = tanh_network(hidden, readout, list(jnp.float32(rows)))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    assert tanh_network(hidden, readout, []) == []
