@@ -141,11 +141,10 @@ class AnchoredSoap:
     def _pace(
         self, state: AnchoredSoapState, horizon: Horizon | None, num_params: int
     ) -> Float[Array, ""]:
-        unknown = self.anchor.pace(Plan(None, num_params), state.count)
-        if horizon is None:
-            return unknown
-        known = self.anchor.pace(Plan(horizon, num_params), state.count)
-        return jnp.where(state.told, known, unknown) if self.untold > 0.0 else known
+        of = lambda length: self.anchor.pace(Plan(length, num_params), state.count)
+        if horizon is None or self.untold == 0.0:
+            return of(horizon)
+        return jnp.where(state.told, of(horizon), of(None))
 
     def _step(
         self,
