@@ -84,19 +84,14 @@ def grid(name: str) -> tuple[float, ...]:
 
 
 def find_rule(name: str, what: str = "optimizer") -> HandDesigned:
-    """A hand-designed optimizer: NAME[:key=value ...][+SCHEDULE], with hyperparameters of its own.
+    """A hand-designed optimizer: NAME[:key=value:...][+SCHEDULE], with hyperparameters of its own.
 
     Raises ValueError.
     """
     chosen, plus, schedule = name.partition("+")
-    rule, *given = chosen.split(":")
+    rule, *pairs = chosen.split(":")
     check_name(what, rule, HAND_DESIGNED)
-    found = HAND_DESIGNED[rule]
-    for pair in given:
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise ValueError(f"{what}, {rule}: {pair!r} is not allowed; it must be key=value")
-        found = found.including(**{key: yaml_text.parse(value)})
+    found = HAND_DESIGNED[rule].including(**yaml_text.parse_pairs(f"{what}, {rule}", pairs))
     if not plus:
         return found
     check_name(f"{what}, schedule of {rule}", schedule, SCHEDULES)

@@ -1,6 +1,7 @@
 """A strict subset of YAML 1.2 as text: what a config file may contain, read and written."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -100,6 +101,20 @@ def parse(text: str) -> Any:
         raise YamlError(str(error).replace("\n", " ")) from None
     except RecursionError:
         raise YamlError("nested too deeply") from None
+
+
+def parse_pairs(owner: str, pairs: Iterable[str]) -> dict[str, Any]:
+    """key -> value of texts such as `learning_rate=1e-4`, values as `parse` reads them.
+
+    owner: for messages, what the pairs are given to. Raises ValueError.
+    """
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ValueError(f"{owner}: {pair!r} is not allowed; it must be key=value")
+        found[key] = parse(value)
+    return found
 
 
 def dump(data: Any, in_line: bool = False) -> str:

@@ -15,6 +15,7 @@ import learned_opt
 from meta_train import yaml_text
 
 ADAMW = "adamw:schedule=warmup_cosine,learning_rate="
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of AdamW
 TURN = 10  # steps of one contender before the next is timed
 ROUNDS, SECONDS = 5, 1.0  # turns and time that each gets at least
 
@@ -42,12 +43,7 @@ def build(contender: str, num_steps: int) -> optax.GradientTransformationExtraAr
     or what `learned_opt.load` takes with its arguments. Raises ValueError.
     """
     name, _, given = contender.partition(":")
-    options: dict[str, Any] = {}
-    for pair in given.split(",") if given else ():
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise ValueError(f"{contender}: {pair!r} is not allowed; it must be key=value")
-        options[key] = yaml_text.parse(value)
+    options = yaml_text.parse_pairs(contender, given.split(",") if given else ())
     if name in learned_opt.HAND_DESIGNED:
         return learned_opt.make(name, num_steps, **options)
     try:

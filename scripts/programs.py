@@ -23,8 +23,6 @@ from meta_train.files import write_json
 from meta_train.starting import start_jax
 from tasks.base import MissingData
 
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-
 
 def compare(program: Program, names: list[str], seeds: int) -> dict[str, dict[str, Any]]:
     """contender -> final losses, what else validation gives, and milliseconds of a step."""
@@ -79,11 +77,11 @@ def main(arguments: list[str] | None = None) -> None:
     if args.seeds < 1:
         parser.error(f"--seeds: {args.seeds} is not allowed; it must be at least 1")
     start_jax()
-    results = {}
+    names, results = contenders.adamw(contenders.RATES) + args.rules, {}
     try:
         for name in args.programs:
             program = PROGRAMS[name]()
-            results[name] = compare(program, contenders.adamw(RATES) + args.rules, args.seeds)
+            results[name] = compare(program, names, args.seeds)
             print(f"{name}, {program.steps} steps\n{contenders.table(results[name])}\n", flush=True)
             if args.out:
                 write_json(args.out, {"seeds": args.seeds, "programs": results})

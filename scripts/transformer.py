@@ -27,7 +27,6 @@ from meta_train.starting import start_jax
 from tasks import data
 from tasks.base import MissingData
 
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 VALIDATION = 256  # sequences
 
 
@@ -169,7 +168,8 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rules", nargs="+", default=[], metavar="NAME[:key=value,...]")
-    parser.add_argument("--rates", nargs="*", type=float, default=list(RATES), help="of AdamW")
+    rates = list(contenders.RATES)
+    parser.add_argument("--rates", nargs="*", type=float, default=rates, help="of AdamW")
     sizes = {"width": 192, "depth": 4, "heads": 4, "steps": 400, "batch": 16, "length": 64}
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")

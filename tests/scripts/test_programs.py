@@ -71,7 +71,7 @@ def test_classes_and_targets_are_as_described():
 def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     short = four_programs.PROGRAMS["regression"]()._replace(steps=2)
     monkeypatch.setitem(four_programs.PROGRAMS, "regression", lambda: short)
-    monkeypatch.setattr(programs, "RATES", (1e-2,))
+    monkeypatch.setattr(contenders, "RATES", (1e-2,))
     out = tmp_path / "found.json"
     options = ["--programs", "regression", "--seeds", "1", "--out", str(out)]
     programs.main(["--rules", "sgd", *options])
