@@ -82,14 +82,14 @@ def describe(
         fields["preset"] = (Literal[names], names[0])
     for field in dataclasses.fields(target):
         if field.name not in without:
-            hint = _as_config(hints[field.name], base)
+            hint = _as_config(hints[field.name])
             fields[field.name] = (hint, _as_block(hint, _field(field)))
     model = create_model(target.__name__, __base__=base, __doc__=target.__doc__, **fields)
     model.target = target
     return model
 
 
-def _as_config(hint: Any, base: type[Described]) -> Any:
+def _as_config(hint: Any) -> Any:
     """The type of a key: a block where the field takes anchors, a number where it may be traced."""
     parts = typing.get_args(hint)
     kinds = {kind: anchor for kind, anchor in ANCHORS.items() if anchor in parts}
