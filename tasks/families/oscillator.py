@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tasks.base import SPLITS, Batch, Cfg, Data, Params, Split, Task
-from tasks.families.layers import ACTIVATIONS, mlp_apply, mlp_init
-from tasks.families.physics import WHOLE, derivatives
+from tasks.base import Batch, Cfg, Data, Params, Task
+from tasks.families.layers import ACTIVATIONS, mlp_apply
+from tasks.families.physics import derivatives, interval_task
 from tasks.names import check_at_least, check_name, check_range
 from tasks.sampling import log_uniform, task_key
 
@@ -68,22 +68,10 @@ class OscillatorNetwork:
         del data
         w, d = cfg["frequency"], cfg["damping"]
 
-        def init(key: PRNGKeyArray) -> Params:
-            return mlp_init(key, (1, *self.widths, 1))
-
-        def batch(key: PRNGKeyArray, split: Split) -> Batch:
-            key = jax.random.fold_in(key, SPLITS.index(split))
-            return jax.random.uniform(key, (self.batch_size,))
-
-        def whole(split: Split) -> Batch:
-            shift = (SPLITS.index(split) + 0.5) / len(SPLITS)
-            return (jnp.arange(WHOLE) + shift) / WHOLE
-
-        def loss(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
-            del key
+        def loss(params: Params, batch: Batch) -> Float[Array, ""]:
             times = jnp.concatenate([jnp.zeros(1), batch])
             u, speed, force = derivatives(lambda t: self.value(params, t), times)
             residual = force[1:] / w**2 + 2 * d * speed[1:] / w + u[1:]
             return jnp.mean(residual**2) + (u[0] - 1) ** 2 + (speed[0] / w) ** 2
 
-        return Task(init, batch, whole, loss, lower_bound=0.0)
+        return interval_task(self.widths, self.batch_size, loss)

@@ -42,6 +42,34 @@ def derivatives(
     return value, first, second
 
 
+def interval_task(
+    widths: tuple[int, ...],
+    batch_size: int,
+    loss: Callable[[Params, Float[Array, " n"]], Float[Array, ""]],
+) -> Task:
+    """A network of one number in 0 .. 1, trained at points drawn afresh for every minibatch.
+
+    widths: of the network's hidden layers. batch_size: points in a minibatch. loss: of the network
+    and the points, at least 0. Whole splits are regular grids with no point in common.
+    """
+
+    def init(key: PRNGKeyArray) -> Params:
+        return mlp_init(key, (1, *widths, 1))
+
+    def batch(key: PRNGKeyArray, split: Split) -> Batch:
+        return jax.random.uniform(jax.random.fold_in(key, SPLITS.index(split)), (batch_size,))
+
+    def whole(split: Split) -> Batch:
+        shift = (SPLITS.index(split) + 0.5) / len(SPLITS)
+        return (jnp.arange(WHOLE) + shift) / WHOLE
+
+    def at_points(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
+        del key
+        return loss(params, batch)
+
+    return Task(init, batch, whole, at_points, lower_bound=0.0)
+
+
 @dataclass(frozen=True)
 class PoissonNetwork:
     """u'' = f on (0, 1) with u(0) = u(1) = 0, where u is x (1 - x) times a network's output.
@@ -80,20 +108,8 @@ class PoissonNetwork:
     def task(self, cfg: Cfg, data: Data) -> Task:
         del data
 
-        def init(key: PRNGKeyArray) -> Params:
-            return mlp_init(key, (1, *self.widths, 1))
-
-        def batch(key: PRNGKeyArray, split: Split) -> Batch:
-            key = jax.random.fold_in(key, SPLITS.index(split))
-            return jax.random.uniform(key, (self.batch_size,))
-
-        def whole(split: Split) -> Batch:
-            shift = (SPLITS.index(split) + 0.5) / len(SPLITS)
-            return (jnp.arange(WHOLE) + shift) / WHOLE
-
-        def loss(params: Params, key: PRNGKeyArray, batch: Batch) -> Float[Array, ""]:
-            del key
+        def loss(params: Params, batch: Batch) -> Float[Array, ""]:
             _, _, curvature = derivatives(lambda x: self.value(params, x), batch)
             return jnp.mean((curvature - source(cfg["amplitudes"], batch)) ** 2)
 
-        return Task(init, batch, whole, loss, lower_bound=0.0)
+        return interval_task(self.widths, self.batch_size, loss)
