@@ -41,7 +41,7 @@ class AnchoredSoapState(NamedTuple):
     """float32 whatever the parameters are."""
 
     count: Int[Array, ""]  # updates made so far
-    told: Bool[Array, ""]  # whether the rule knows the length of the run
+    has_length: Bool[Array, ""]  # whether the run has a known length
     held: Int[Array, ""]  # finite losses among those given as value=
     losses: LossBuffer  # of them
     tensors: tuple[Any, ...]  # of the anchor, for each trained leaf
@@ -53,19 +53,21 @@ class AnchoredSoapState(NamedTuple):
 class AnchoredSoap:
     """The rule's static choices; 725 weights, 85 of them the readout.
 
-    anchor: what is paced. hidden: units of each of the two hidden layers. untold: share of the runs
-    that do not know their length in meta-training; outside it a rule knows what it is told.
+    anchor: what is paced. hidden: units of each of the two hidden layers. unknown_length: share of
+    meta-training runs without a known length, from 0 to 1.
     """
 
     anytime: ClassVar[bool] = True
     anchor: RelativeAdam | RelativeSoap = RelativeSoap()
     hidden: int = 16
-    untold: float = 0.0
+    unknown_length: float = 0.0
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "hidden")
-        if not 0.0 <= self.untold <= 1.0:
-            raise ValueError(f"untold: {self.untold} is not allowed; it must be from 0 to 1")
+        if not 0.0 <= self.unknown_length <= 1.0:
+            raise ValueError(
+                f"unknown_length: {self.unknown_length} is not allowed; it must be from 0 to 1"
+            )
 
     def decaying(self, weight_decay: float) -> "AnchoredSoap":
         """The rule over an anchor of this weight decay, which the network scales."""
@@ -91,20 +93,20 @@ class AnchoredSoap:
     ) -> optax.GradientTransformationExtraArgs:
         """The rule with weights `theta`; its update reads value=, the loss, where it is given.
 
-        horizon: updates of the run; None where nobody knows. key: draws whether this run is one of
-        those that do not know their length. learning_rate: in place of the anchor's 0.1.
+        horizon: updates of the run; None without a known length. key: draws whether this run is
+        taken as one without. learning_rate: in place of the anchor's 0.1.
         """
         rate = RATE if learning_rate is None else learning_rate
-        told = jnp.array(horizon is not None)
+        has_length = jnp.array(horizon is not None)
         if key is not None and horizon is not None:
-            told = ~jax.random.bernoulli(key, self.untold)
-        averages = horizon is None or self.untold > 0.0
+            has_length = ~jax.random.bernoulli(key, self.unknown_length)
+        averages = horizon is None or self.unknown_length > 0.0
 
         def init(params: Params) -> Any:
             tensors = start_tensors(self.anchor, params, MOMENTA)
             return AnchoredSoapState(
                 jnp.zeros((), jnp.int32),
-                told,
+                has_length,
                 jnp.zeros((), jnp.int32),
                 LossBuffer.start(DEFAULT_NUM_STEPS if horizon is None else horizon),
                 tensors,
@@ -128,10 +130,10 @@ class AnchoredSoap:
                 agreements=with_agreement(state.agreements, directions, state.count),
             )
             rows = _inputs(state, horizon, directions, leaves)
-            said = tanh_network(theta["hidden"], theta["readout"], rows)
+            outputs = tanh_network(theta["hidden"], theta["readout"], rows)
             steps = [
                 self._step(pace, *each)
-                for each in zip(tensors, directions, leaves, said, strict=True)
+                for each in zip(tensors, directions, leaves, outputs, strict=True)
             ]
             moved = moves(params, steps)
             return moved, state._replace(average=_averaged(state, params, moved))
@@ -142,9 +144,9 @@ class AnchoredSoap:
         self, state: AnchoredSoapState, horizon: Horizon | None, num_params: int
     ) -> Float[Array, ""]:
         of = lambda length: self.anchor.pace(Plan(length, num_params), state.count)
-        if horizon is None or self.untold == 0.0:
+        if horizon is None or self.unknown_length == 0.0:
             return of(horizon)
-        return jnp.where(state.told, of(horizon), of(None))
+        return jnp.where(state.has_length, of(horizon), of(None))
 
     def _step(
         self,
@@ -152,21 +154,21 @@ class AnchoredSoap:
         tensor: Any,
         directions: list[Array],
         param: Float[Array, "*s"],
-        said: Float[Array, " o"],
+        outputs: Float[Array, " o"],
     ) -> Float[Array, "*s"]:
         """What one tensor moves by."""
-        stretch = jnp.exp(jnp.clip(said[0], *LOG_PACE_RANGE))
-        decay_scale = jnp.exp(jnp.clip(said[1], *LOG_DECAY_RANGE))
-        direction = mixed(directions, said[2:])
+        stretch = jnp.exp(jnp.clip(outputs[0], *LOG_PACE_RANGE))
+        decay_scale = jnp.exp(jnp.clip(outputs[1], *LOG_DECAY_RANGE))
+        direction = mixed(directions, outputs[2:])
         return stretch * step_along(self.anchor, tensor, direction, param, pace, decay_scale)
 
 
 def _averaged(state: AnchoredSoapState, params: Params, updates: Params) -> EvalPoint | None:
-    """The running average; the parameters themselves in a run that knows its length."""
+    """The running average; the parameters themselves in a run of known length."""
     if state.average is None:
         return None
     stepped = step_average(state.average, params, updates, state.count)
-    chosen = lambda average, p, u: jnp.where(state.told, p + u, average)
+    chosen = lambda average, p, u: jnp.where(state.has_length, p + u, average)
     return EvalPoint(jax.tree.map(chosen, stepped.params, params, updates))
 
 
@@ -184,15 +186,15 @@ def _inputs(
 
 def _run_features(state: AnchoredSoapState, length: Horizon) -> Float[Array, " f"]:
     """What is read of the run: its length and the part that is done, or its age; the losses."""
-    told, count = state.told, state.count.astype(jnp.float32)
+    has_length, count = state.has_length, state.count.astype(jnp.float32)
     steps = jnp.asarray(length, jnp.float32)
-    place = jnp.where(told, 2.0 * jnp.minimum((count - 1.0) / steps, 1.0) - 1.0, 0.0)
+    place = jnp.where(has_length, 2.0 * jnp.minimum((count - 1.0) / steps, 1.0) - 1.0, 0.0)
     time = [
-        told.astype(jnp.float32),
+        has_length.astype(jnp.float32),
         place,
         jnp.square(place),
-        jnp.where(told, jnp.tanh(5.0 * place + 4.0), 0.0),
-        0.3 * jnp.log(jnp.where(told, steps, count)) - 2.0,
+        jnp.where(has_length, jnp.tanh(5.0 * place + 4.0), 0.0),
+        0.3 * jnp.log(jnp.where(has_length, steps, count)) - 2.0,
     ]
     progress = state.losses.features(jnp.maximum(state.held, 1))
     return jnp.concatenate([jnp.stack(time), progress])

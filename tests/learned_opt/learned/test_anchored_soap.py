@@ -68,7 +68,7 @@ def run(rule: AnchoredSoap | None, horizon: int | None, theta=None, unit=1.0, lo
     return found, points
 
 
-@pytest.mark.parametrize("horizon", [HORIZON, None], ids=["told", "anytime"])
+@pytest.mark.parametrize("horizon", [HORIZON, None], ids=["known", "anytime"])
 def test_with_zero_readouts_it_is_relative_soap(horizon):
     updates, points = run(RULE, horizon, theta_of(RULE, 0.0), losses=LOSSES)
     its, its_points = run(None, horizon)
@@ -120,21 +120,21 @@ def test_no_unit_of_the_loss_shows():
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), one, other)
 
 
-def test_the_key_draws_which_runs_do_not_know_their_length():
-    rule = AnchoredSoap(hidden=2, untold=0.25)
+def test_the_key_draws_which_runs_have_no_known_length():
+    rule = AnchoredSoap(hidden=2, unknown_length=0.25)
     theta = rule.init(jax.random.key(0))
 
-    def told(key):
-        return rule.opt(theta, HORIZON, key).init({"w": jnp.ones(2)}).told
+    def has_length(key):
+        return rule.opt(theta, HORIZON, key).init({"w": jnp.ones(2)}).has_length
 
-    share = jax.jit(jax.vmap(told))(jax.random.split(jax.random.key(3), 1000)).mean()
+    share = jax.jit(jax.vmap(has_length))(jax.random.split(jax.random.key(3), 1000)).mean()
     assert 0.70 < float(share) < 0.80
-    assert bool(rule.opt(theta, HORIZON).init({"w": jnp.ones(2)}).told)
-    assert not bool(rule.opt(theta, None).init({"w": jnp.ones(2)}).told)
+    assert bool(rule.opt(theta, HORIZON).init({"w": jnp.ones(2)}).has_length)
+    assert not bool(rule.opt(theta, None).init({"w": jnp.ones(2)}).has_length)
 
 
-def test_a_run_that_draws_untold_is_one_without_a_length():
-    rule = AnchoredSoap(hidden=2, untold=1.0, anchor=RelativeAdam())
+def test_a_run_drawn_without_a_known_length_is_one_of_horizon_none():
+    rule = AnchoredSoap(hidden=2, unknown_length=1.0, anchor=RelativeAdam())
     theta, params, gradients = rule.init(jax.random.key(0)), tree(0), tree(1)
     found = []
     for tx in (rule.opt(theta, HORIZON, jax.random.key(1)), rule.opt(theta, None)):
@@ -143,7 +143,9 @@ def test_a_run_that_draws_untold_is_one_without_a_length():
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), *found)
 
 
-@pytest.mark.parametrize("wrong", [{"hidden": 0}, {"untold": 1.5}, {"untold": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"hidden": 0}, {"unknown_length": 1.5}, {"unknown_length": -0.1}]
+)
 def test_refuses_what_cannot_be(wrong):
     name, value = next(iter(wrong.items()))
     with pytest.raises(ValueError, match=f"{name}: {value} is not allowed"):
