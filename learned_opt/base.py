@@ -45,7 +45,7 @@ class LearnedOptimizer(Protocol):
 
 
 def is_anytime(rule: LearnedOptimizer) -> bool:
-    """Whether the rule has a form for a run whose length nobody knows."""
+    """Whether the rule has a form for runs without a known length."""
     return getattr(rule, "anytime", False)
 
 

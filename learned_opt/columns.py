@@ -71,7 +71,7 @@ class Columns:
 
     Only floating-point leaves that are not empty take part; the others never move. Tensors of one
     size lie side by side, so that a tree of many tensors is a program of few operations; `order`
-    tells for each its place among the leaves that take part.
+    holds for each its place among the leaves that take part.
     """
 
     sizes: tuple[int, ...]

@@ -12,8 +12,8 @@ import optax
 Loss = Literal["value", "eval_value"]
 
 MISSING: dict[Loss, str] = {
-    "value": "{name} reads the training loss and is given none; it runs without what the "
-    "loss would tell it. Pass tx.update(grads, state, params, value=loss).",
+    "value": "{name} reads the training loss and is given none; it runs without the "
+    "features of the loss. Pass tx.update(grads, state, params, value=loss).",
     "eval_value": "{name} was made to read a validation loss and is given none; the training loss "
     "stands in for it. Pass tx.update(..., value=loss, eval_value=validation_loss), NaN at steps "
     "without one.",

@@ -38,7 +38,7 @@ def load(
     optimizer (None: "relative_soap", in which nothing is learned). num_steps: updates the training
     run will make, at least 1; after them schedules hold their last value, except for velo and
     Celo's, which read on. None: not known, for relative_soap and anchored_soap; 10,000 for other
-    rules, but velo, celo, celo_adam and lhopt must be told. learning_rate: a finite number above 0
+    rules, but velo, celo, celo_adam and lhopt require it. learning_rate: a finite number above 0
     that replaces the rule's starting rate where it has one. labels: which way each parameter goes,
     for celo2 alone: "network" or "adam" in a tree like that of the parameters, where one name may
     stand for a subtree, or a function from parameters to such a tree. weight_decay: decoupled, a
@@ -48,8 +48,8 @@ def load(
 
     `tx.update(grads, state, params, value=loss)`: value= is accepted by all, and read by the rules
     that use it. Those that read a validation loss take `eval_value=` beside it, NaN where there is
-    none this step; where it is never given the training loss stands in for it. One warning tells
-    of a loss that a rule reads and is not given. Evaluate and save
+    none this step; where it is never given the training loss stands in for it. A rule that
+    reads a loss and is not given it warns once. Evaluate and save
     `learned_opt.eval_params(state, params)`.
     """
     length = check_num_steps(num_steps)
@@ -64,7 +64,7 @@ def load(
     rule, theta, _ = read(locate(name, other_names=HAND_DESIGNED))
     if num_steps is None and getattr(rule, "needs_num_steps", False):
         raise ValueError(
-            f"num_steps: {name} must be told how many updates the run will make, since its step "
+            f"num_steps: {name} requires the number of updates of the run, since its step "
             f"size follows the fraction of the run that is left: load({str(name)!r}, num_steps=...)"
         )
     if labels is not None and not hasattr(rule, "labels"):

@@ -28,7 +28,7 @@ def step(names: Sequence[str] = (), repetitions: int = REPETITIONS) -> dict[str,
     """One update of four 512x512 matrices by each of `names`, in turns with optax.adam.
 
     names: packaged, hand-designed or of a learned rule as KIND or KIND/PRESET, then with fresh
-    weights; none: everything packaged and every kind. A row tells ms, ratio to optax.adam, bytes of
+    weights; none: everything packaged and every kind. A row holds ms, ratio to optax.adam, bytes of
     state per parameter, MiB that the update holds besides its arguments and results, and seconds to
     compile it, also for LEAVES tensors of 6 shapes. Raises ValueError for an unknown name.
     """

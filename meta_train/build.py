@@ -165,7 +165,7 @@ def build_start(config: Config, source: str = "config") -> Theta | None:
 
 
 def build_score(config: Config, source: str = "config") -> Callable[[Theta], float]:
-    """The score that decides which weights are the best; without evaluation it tells nothing.
+    """The score that decides which weights are the best; without evaluation it is constant.
 
     Reads the data of the suite. Raises ConfigError for an unknown suite, MissingData.
     """

@@ -28,7 +28,7 @@ from meta_train.parallel import is_spread, pieces
 FORMAT = 1
 STEP_DIGITS = 8  # in the names of the folders
 MANIFEST = "manifest.json"
-DTYPES = "dtypes"  # key in a file's header: the arrays whose type safetensors does not know
+DTYPES = "dtypes"  # key in a file's header: the arrays whose type safetensors does not have
 SECONDS_FOR_OTHERS = 120.0  # that processes may take longer than the first one to write their part
 
 Arrays = dict[str, np.ndarray]

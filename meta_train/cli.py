@@ -60,10 +60,10 @@ def _add_processes(command: argparse.ArgumentParser) -> None:
 
 def _check_processes(args: argparse.Namespace) -> None:
     """Flags that name the processes stand for --distributed too, but only all three."""
-    told = (args.coordinator, args.processes, args.process_id)
-    if told == (None, None, None):
+    given = (args.coordinator, args.processes, args.process_id)
+    if given == (None, None, None):
         return
-    if None in told:
+    if None in given:
         args.command.error("--coordinator, --processes and --process-id go together")
     if args.process_id >= args.processes:
         args.command.error(

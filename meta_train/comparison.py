@@ -39,13 +39,13 @@ def _check(one: Path, first: Report, two: Path, second: Report) -> None:
     for field, what in (("eval_steps", "steps"), ("tasks", "tasks"), ("seeds", "seeds")):
         values = [getattr(report, field) for report in (first, second)]
         if values[0] != values[1]:
-            told = [v[-1] if field == "eval_steps" else ", ".join(map(str, v)) for v in values]
-            if told[0] == told[1]:
-                told = [
-                    f"{t} measured at {len(v)} points" for t, v in zip(told, values, strict=True)
+            shown = [v[-1] if field == "eval_steps" else ", ".join(map(str, v)) for v in values]
+            if shown[0] == shown[1]:
+                shown = [
+                    f"{t} measured at {len(v)} points" for t, v in zip(shown, values, strict=True)
                 ]
             raise ResultsError(
-                f"{what}: {told[0]} in {one}, {told[1]} in {two} (both fingerprint "
+                f"{what}: {shown[0]} in {one}, {shown[1]} in {two} (both fingerprint "
                 f"{fingerprints[0]}): only runs of the same {what} compare"
             )
 

@@ -314,7 +314,7 @@ def _path(weights: str | None) -> str | None:
 
 
 def _check(config: Config) -> Iterator[Problem]:
-    """What single keys cannot tell: all that can be known without starting JAX."""
+    """What no single key shows: all that can be checked without starting JAX."""
     devices = config.parallel.devices
     if config.num_tasks % devices:
         below = config.num_tasks - config.num_tasks % devices

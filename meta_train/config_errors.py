@@ -25,7 +25,7 @@ class ConfigError(ValueError):
     def __init__(
         self, source: str, problems: Sequence[Problem], origin: Mapping[Path, str] | None = None
     ) -> None:
-        """origin: which override set a path; problems inside it are told with that source."""
+        """origin: which override set a path; problems inside it name that source."""
         self.lines = []
         for path, message in problems:
             given = [path[:n] for n in range(len(path), 0, -1) if path[:n] in (origin or {})]

@@ -105,8 +105,8 @@ class Wish(NamedTuple):
 class Agreement:
     """Makes all processes of a run do the same: what one of them wishes.
 
-    They ask each other about once a second, at meta-steps that they all know; in between nothing is
-    agreed. Alone, a process has its wish at once.
+    They ask each other about once a second, at meta-steps that are the same for all; in between
+    nothing is agreed. Alone, a process has its wish at once.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -128,7 +128,9 @@ class Agreement:
         if self._step is not None:
             seconds = (now - self._asked) / (step - self._step)
             pace = max(1, int(SECONDS_BETWEEN_QUESTIONS / max(seconds, 1e-6)))
-        told = multihost_utils.process_allgather(np.array([wish.stop, wish.save, pace], np.int32))
-        stop, save, _ = told.max(axis=0)
-        self._asked, self._step, self._next = now, step, step + int(told[:, 2].min())
+        gathered = multihost_utils.process_allgather(
+            np.array([wish.stop, wish.save, pace], np.int32)
+        )
+        stop, save, _ = gathered.max(axis=0)
+        self._asked, self._step, self._next = now, step, step + int(gathered[:, 2].min())
         return Wish(bool(stop), bool(save))

@@ -172,10 +172,10 @@ def evaluate(
 ) -> Report:
     """Trains every task of `suite` with every entry, once for each seed, and measures the curves.
 
-    suite: name of one, or families. seeds: how many, or which. steps: updates of each run, of which
-    learned rules are told; None for as many as the suite says, 1,000 for families. points:
-    measurements after the start, rounded down to a divisor of steps. session: a cache, and who is
-    told how far it is. Raises MissingData before anything runs, and Interrupted.
+    suite: name of one, or families. seeds: how many, or which. steps: updates of each run, which
+    learned rules are given; None for as many as the suite says, 1,000 for families. points:
+    measurements after the start, rounded down to a divisor of steps. session: a cache, and what
+    takes the progress. Raises MissingData before anything runs, and Interrupted.
     """
     chosen = choose_suite(suite)
     steps = chosen.steps if steps is None else steps
@@ -250,7 +250,7 @@ def selection_score(
     """How well `theta` does on a suite, lower is better: the mean of stats.log_progress.
 
     The mean is over tasks, seeds, lengths of the run, and the whole of two splits, train and
-    outer_valid. steps: one length, or several; a rule is told each. Compiled once for each
+    outer_valid. steps: one length, or several; a rule is given each. Compiled once for each
     (optimizer, suite, steps) and kept: further calls take other thetas.
     """
     seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)

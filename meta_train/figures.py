@@ -10,7 +10,7 @@ import numpy as np
 SIZE = (3.5, 2.5)  # inches
 BOXES = (4.6, 0.8, 0.22)  # width, height without rows, height of a row
 DASHES = ("", "", "", "", "5 2", "5 2", "5 2", "5 2", "1.5 1.5", "1.5 1.5")
-# Colours that stand for the page's: matplotlib knows no CSS, so they are replaced afterwards.
+# Colours that stand for the page's: matplotlib reads no CSS, so they are replaced afterwards.
 INK, GRID = "#fd0000", "#fd0001"
 PLACEHOLDERS = {INK: "currentColor", GRID: "var(--line)"} | {
     f"#fe00{n:02x}": f"var(--c{n})" for n in range(len(DASHES))

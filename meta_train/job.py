@@ -158,7 +158,7 @@ def _keep_lines(folder: RunFolder, keep: Callable[[dict[str, Any]], bool]) -> No
 
 
 def _keep_histograms(folder: RunFolder, state: RunState) -> None:
-    """Those up to the last that the state knows, which were written before it was."""
+    """Those up to the last that the state holds, which were written before it was."""
     if folder.owner:
         known = last_record(state)
         keep_lines(folder.histograms, lambda row: row["step"] <= known)

@@ -41,7 +41,7 @@ def tasks() -> Rows:
 
 
 def suites() -> Rows:
-    """Suites, the tasks in them and what tells whether scores may be compared."""
+    """Suites, the tasks in them and what decides whether scores may be compared."""
     from tasks.suites import SUITES, fingerprint
 
     rows = []

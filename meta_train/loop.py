@@ -1,4 +1,4 @@
-"""The meta-training loop: step, log, evaluate, save, stop. It knows no algorithm and no file."""
+"""The meta-training loop: step, log, evaluate, save, stop. It has no algorithm and no file."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -28,7 +28,7 @@ SECONDS_BETWEEN_LOOKS = 0.2
 class Session:
     """What surrounds the measurements.
 
-    cache: None measures everything. suite_version: part of what the cache goes by. say: is told
+    cache: None measures everything. suite_version: part of what the cache goes by. say: takes
     now and then what is done and left. stopped: asked between runs.
     """
 

@@ -29,7 +29,7 @@ def session(args: argparse.Namespace) -> Iterator[Any]:
 
 
 def add_runs(command: argparse.ArgumentParser, steps: int | None, meaning: str) -> None:
-    """Adds --seeds, --steps and --cache. steps: the default, which `meaning` tells in words."""
+    """Adds --seeds, --steps and --cache. steps: the default, which `meaning` puts in words."""
     command.add_argument("--seeds", type=positive, default=3, metavar="N", help="default: 3")
     command.add_argument(
         "--steps", type=positive, default=steps, metavar="N", help=f"default: {meaning}"

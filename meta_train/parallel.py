@@ -114,7 +114,7 @@ class Parallel:
         return jax.jit(mapped, donate_argnums=used_up)
 
     def _of_own_shards(self, mapped: Body) -> Body:
-        """pmap knows the shards of its process only; every other part of a run knows all."""
+        """pmap takes the shards of its process only; every other part of a run takes all."""
         near, everywhere = (
             NamedSharding(mesh, PartitionSpec(AXIS)) for mesh in (self._local_mesh, self.mesh)
         )

@@ -336,7 +336,7 @@ def _read_trials(report: Report, path: Path) -> tuple[dict[str, np.ndarray], dic
 
 
 def _grid(saved: dict[str, Any]) -> Grid:
-    """As it was saved, by this version or by one that knew grids of learning rates only."""
+    """As it was saved, by this version or by one that had grids of learning rates only."""
     if "learning_rates" in saved:
         rates = saved["learning_rates"]
         saved = saved | {

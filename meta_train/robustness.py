@@ -25,7 +25,7 @@ DECADES = tuple(10.0**k for k in range(-3, 4))
 
 
 @dataclass(frozen=True)
-class Told:
+class FixedHorizon:
     """A rule that plans for `horizon` steps, whatever the length of its runs."""
 
     optimizer: LearnedOptimizer
@@ -64,10 +64,10 @@ def _at_rate(entries: Sequence[Entry], value: Any, steps: int) -> list[Entry]:
     ]
 
 
-def _also_told(entries: Sequence[Entry], value: Any, steps: int) -> list[Entry]:
+def _also_misled(entries: Sequence[Entry], value: Any, steps: int) -> list[Entry]:
     del value
     misled = [
-        e._replace(name=f"{e.name}, told {steps}", optimizer=Told(e.optimizer, steps))
+        e._replace(name=f"{e.name}, given {steps}", optimizer=FixedHorizon(e.optimizer, steps))
         for e in entries
     ]
     return [*entries, *misled]
@@ -118,12 +118,12 @@ SWEEPS: dict[str, Sweep] = {
         entries=_at_rate,
     ),
     "horizon": Sweep(
-        "Optimizers are told the length of the run; those of the lines with 'told' plan for the "
+        "Optimizers are given the length of the run; those of the lines with 'given' plan for the "
         "length of the reference, whatever is run.",
         "length of the run / reference",
         (0.5, 1.0, 4.0),
         1.0,
-        entries=_also_told,
+        entries=_also_misled,
         steps=_multiple,
     ),
     "width": Sweep(

@@ -28,7 +28,7 @@ class Sink(Protocol):
         ...
 
     def histograms(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Takes what learned_opt.records tells of one or more meta-updates."""
+        """Takes what learned_opt.records returns for one or more meta-updates."""
         ...
 
     def close(self, failed: bool = False) -> None: ...
@@ -121,7 +121,7 @@ class Wandb:
         import wandb
 
         if not os.environ.get("WANDB_MODE", "unset"):
-            del os.environ["WANDB_MODE"]  # wandb refuses an empty one, even when told the mode
+            del os.environ["WANDB_MODE"]  # wandb refuses an empty one, even when given the mode
         self._histogram = wandb.Histogram
         id_file = folder / "wandb_id.txt"
         if not id_file.exists():

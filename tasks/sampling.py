@@ -1,4 +1,4 @@
-"""What families draw: minibatches on the device, and the numbers that tell tasks apart."""
+"""What families draw: minibatches on the device, and the numbers that distinguish tasks."""
 
 import jax
 import jax.numpy as jnp

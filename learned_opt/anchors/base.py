@@ -22,8 +22,8 @@ State = TypeVar("State")
 class Plan(NamedTuple):
     """What an anchor's pace depends on.
 
-    horizon: updates the run will make, at least 1; None where nobody knows. num_params: scalars of
-    the whole tree that is trained.
+    horizon: updates the run will make, at least 1; None without a known length. num_params: scalars
+    of the whole tree that is trained.
     """
 
     horizon: Horizon | None

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 Values = dict[str, Float[Array, ""]]  # hyperparameters by name
 Choices = Int[Array, " heads"]  # the index chosen in every head
 
-LARGEST_LOGIT = 16.0  # beyond it float32 does not tell 1 - x from 1
+LARGEST_LOGIT = 16.0  # beyond it float32 rounds 1 - x to 1
 
 
 class Action(NamedTuple):

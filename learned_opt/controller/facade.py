@@ -76,7 +76,7 @@ def controller(
             params = optax.apply_updates(params, updates)
 
     name_or_path: packaged weights, a weight file or a run folder of a controller. optimizer:
-    `ciao`, another hand-designed optimizer, of which the controller steers what it knows
+    `ciao`, another hand-designed optimizer, of which the controller steers what it can
     (learning_rate, weight_decay, eps; b1 and b2 of rules that have debias="running", which is
     then chosen), or weights of a learned rule, whose updates it scales. pauses: at most so many
     (None: as the weights say). hyperparameters: to begin with, in the optimizer's own spelling.
@@ -89,7 +89,7 @@ def controller(
     """
     if num_steps is None:
         raise ValueError(
-            "num_steps: a controller must be told how many updates the run will make, since it "
+            "num_steps: a controller requires the number of updates of the run, since it "
             "follows the fraction of the run that is left: controller(..., num_steps=N)"
         )
     horizon = check_num_steps(num_steps)

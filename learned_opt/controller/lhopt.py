@@ -31,8 +31,8 @@ class LHOPTState(NamedTuple):
     session: Session
     recurrent: Recurrent
     losses: Float[Array, ""]  # sum over the inner steps since the last pause
-    heard: Float[Array, ""]  # the last validation loss since then
-    has_heard: Bool[Array, ""]  # whether there was one
+    eval_loss: Float[Array, ""]  # the last validation loss since then
+    has_eval_loss: Bool[Array, ""]  # whether there was one
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,15 @@ class LHOPT:
                 session=session,
                 recurrent=self.policy.initial_state(),
                 losses=jnp.zeros(()),
-                heard=jnp.zeros(()),
-                has_heard=jnp.zeros((), bool),
+                eval_loss=jnp.zeros(()),
+                has_eval_loss=jnp.zeros((), bool),
             )
 
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
             if params is None:
                 raise ValueError("params: lhopt reads them, pass params")
             loss = needed_loss("lhopt", extra)
-            state = _hear(state, extra.get("eval_value"))
+            state = _with_eval_loss(state, extra.get("eval_value"))
             due = (state.count % every == 0) & (state.count // every < pauses)
             state = _once(due, lambda s: self._pause(theta, s, params, loss), state)
             session = state.session
@@ -171,7 +171,7 @@ class LHOPT:
         session = state.session
         steps = jnp.maximum(session.step, 1)
         train = jnp.where(session.step > 0, state.losses / steps, loss)
-        evaluated = jnp.where(state.has_heard, state.heard, train)
+        evaluated = jnp.where(state.has_eval_loss, state.eval_loss, train)
         _, session, recurrent = self.pause(
             theta, session, state.recurrent, params, train, evaluated
         )
@@ -179,7 +179,7 @@ class LHOPT:
             session=session,
             recurrent=recurrent,
             losses=jnp.zeros_like(state.losses),
-            has_heard=jnp.zeros_like(state.has_heard),
+            has_eval_loss=jnp.zeros_like(state.has_eval_loss),
         )
 
     def _network(self, inputs: int, outputs: tuple[int, ...], last: float) -> Network:
@@ -194,13 +194,13 @@ def _once(due: Array, change: Callable[[Any], Any], state: Any) -> Any:
     return jax.lax.while_loop(waiting, body, (due, state))[1]
 
 
-def _hear(state: LHOPTState, eval_value: Any) -> LHOPTState:
+def _with_eval_loss(state: LHOPTState, eval_value: Any) -> LHOPTState:
     if eval_value is None:
         return state
     new = one_number("eval_value", eval_value)
     none = jnp.isnan(new)
     return state._replace(
-        heard=jnp.where(none, state.heard, new), has_heard=state.has_heard | ~none
+        eval_loss=jnp.where(none, state.eval_loss, new), has_eval_loss=state.has_eval_loss | ~none
     )
 
 

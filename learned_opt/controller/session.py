@@ -166,7 +166,7 @@ def inner_step(
     """One step of the inner optimizer: (updates, session).
 
     measured: whether statistics are taken; None takes them on the first of every four steps since
-    the last pause. A program that knows where it stands says so, and has no branch. extra: for
+    the last pause. Given, the program has no branch. extra: for
     inner optimizers that read more, `value` for instance.
     """
     updates, inner, quantities = control.inner.step(

@@ -19,7 +19,7 @@ from learned_opt.hand.prodigy import scheduled
 from learned_opt.hand.spec import HandDesigned
 
 SMALLEST_NORM = 1e-8  # of parameters and of steps that have a trust ratio
-# What a step is made with unless told otherwise. `one_minus_` forms keep small numbers exact.
+# What a step is made with by default. `one_minus_` forms keep small numbers exact.
 DEFAULTS: dict[str, float] = {
     "learning_rate": 1e-3,
     "weight_decay": 1e-2,

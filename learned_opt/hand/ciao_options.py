@@ -114,7 +114,7 @@ class Spread(NamedTuple):
         return Spread(*(jnp.zeros((), jnp.float32) for _ in range(3)))
 
     def seeing(self, x: Array, one_minus_decay: Scalar) -> "Spread":
-        """Deviations are from the mean that knows x already, as in the original."""
+        """Deviations are from the mean that includes x already, as in the original."""
         mean = ema(self.mean, jnp.mean(x), one_minus_decay)
         weight = ema(self.weight, 1.0, one_minus_decay)
         square = jnp.mean(jnp.square(x - mean / weight))

@@ -15,7 +15,7 @@ from learned_opt.hand.parts.base import check_count
 from learned_opt.hand.paths import check_pattern, path_of
 from learned_opt.hand.spec import HandDesigned
 
-# Found in a path, these tell tensors that look like matrices and are tables or outputs.
+# Found in a path, these mark tensors that look like matrices and are tables or outputs.
 OTHERS = "embed|head|logits"
 
 

@@ -40,8 +40,8 @@ class HandDesigned:
     them may be traced unless their default is no float. learning_rate: the default. source: paper.
     formula: the update in a line. needs: what `update` must be given. ranges: where this rule's
     hyperparameters differ from HYPERPARAMETERS. chosen: hyperparameters fixed to other values than
-    their defaults, as JSON, so that entries hash. anytime: `make` takes horizon None, a run of a
-    length nobody knows.
+    their defaults, as JSON, so that entries hash. anytime: `make` takes horizon None, for a run
+    without a known length.
     """
 
     name: str
@@ -136,10 +136,10 @@ def check_given(owner: str, needs: Sequence[str], given: Mapping[str, Any]) -> N
 def _guarded(
     entry: HandDesigned, tx: optax.GradientTransformation
 ) -> optax.GradientTransformationExtraArgs:
-    """`tx` with half-precision parameters seen, and its state kept, in float32.
+    """`tx` on half-precision parameters, computed and its state kept in float32.
 
-    An average with b2 = 0.999 stands still in bfloat16. Complains in a sentence where an argument
-    that the entry needs is not given.
+    An average with b2 = 0.999 stands still in bfloat16. Raises ValueError where an argument that
+    the entry needs is not given.
     """
     inner = optax.with_extra_args_support(tx)
 

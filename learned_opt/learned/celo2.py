@@ -1,7 +1,7 @@
 """Celo2 (Moudgil et al. 2026, 2602.19142): the direction of every step, at a rate from outside.
 
 A small network, the same for every scalar, reads averages of the gradient, each normalised over the
-last two axes of its tensor. It knows no time, no loss and no size: its direction is brought to root
+last two axes of its tensor. It reads no time, no loss and no size: its direction is brought to root
 mean square 1, so a rate and a schedule are chosen as for Adam.
 """
 
@@ -37,7 +37,7 @@ from learned_opt.naming import check_name
 
 SQUARE_DECAYS = (0.95,)
 ADAM_B1, ADAM_B2 = 0.9, 0.95
-# Found in a path, these tell biases and tables of embeddings.
+# Found in a path, these mark biases and tables of embeddings.
 ADAM_PATHS = r"(^|/)b(ias)?$|embed"
 QUINTIC = (3.4445, -4.7750, 2.0315)
 QUINTIC_STEPS = 5

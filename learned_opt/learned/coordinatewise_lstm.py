@@ -85,12 +85,13 @@ class CoordinatewiseLSTM:
 
     def _step(self, weights: Any, rows: Any) -> tuple[Float[Array, " n"], tuple[Layer, ...]]:
         (theta, rate), (gradient, layers) = weights, rows
-        inputs = gradient[None] if self.log_range is None else told(gradient, self.log_range)
-        said, layers = deep_lstm(theta, inputs, layers)
-        return rate * said, layers
+        k = self.log_range
+        inputs = gradient[None] if k is None else log_and_sign(gradient, k)
+        outputs, layers = deep_lstm(theta, inputs, layers)
+        return rate * outputs, layers
 
 
-def told(gradient: Float[Array, " n"], log_range: float) -> Float[Array, "2 n"]:
+def log_and_sign(gradient: Float[Array, " n"], log_range: float) -> Float[Array, "2 n"]:
     """max(log(|g| + eps) / k, -1) and clip(exp(k) g, -1, 1): the size of a gradient and its sign.
 
     Up to eps, float32's spacing at 1, the paper's pair for p = k: (log |g| / p, sign g) from

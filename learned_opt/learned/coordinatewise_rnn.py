@@ -1,8 +1,8 @@
 """The coordinatewise RNN in the code of the hierarchical one (Wichrowska et al. 2017, 1703.04813).
 
 Two LSTM layers run for every scalar with a state of its own. They read its gradient over the root
-of a running mean square, and say the decay of that mean, a direction, and a factor on the scalar's
-learning rate. No scalar knows of any other.
+of a running mean square, and return the decay of that mean, a direction, and a factor on the
+scalar's learning rate. No scalar depends on any other.
 """
 
 import math

@@ -303,10 +303,10 @@ class HierarchicalRNN:
             senses = senses._replace(input_logit=affine(theta["input_decay"], hidden)[0])
         if self.learnable_decay:
             senses = senses._replace(scale_logit=affine(theta["scale_decay"], hidden)[0])
-        told = [hidden, *inputs] if self._passes_inputs_up else [hidden]
+        upward = [hidden, *inputs] if self._passes_inputs_up else [hidden]
         if self.anchor is not None:
             said = list(affine(theta["param_readout"], hidden))
-            return (_Scalars(hidden, senses, log_rate), said), told
+            return (_Scalars(hidden, senses, log_rate), said), upward
         said = [self._direction(theta, name, hidden, scaled) for name in self._points]
         squares = [jnp.square(row)[None] for row in said]
         if log_rate is not None:
@@ -314,7 +314,7 @@ class HierarchicalRNN:
             momentum = theta["log_rate_momentum"]
             log_rate, proposed = step_rates(log_rate, change, momentum, self.max_log_lr)
             said = [*said, proposed]
-        return (_Scalars(hidden, senses, log_rate), said), [*told, *squares]
+        return (_Scalars(hidden, senses, log_rate), said), [*upward, *squares]
 
     def _direction(
         self, theta: Theta, name: str, hidden: Float[Array, "k n"], scaled: Float[Array, "s n"]

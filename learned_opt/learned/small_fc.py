@@ -1,8 +1,8 @@
 """The small per-parameter network on Adafactor-style features (Metz et al. 2022, 2203.11860).
 
 One network of two hidden layers, the same for every scalar, reads the gradient, the parameter,
-averages of both kinds at several timescales and the time, each normalised over its tensor, and says
-a direction and a log magnitude. It does not know how long the run will be.
+averages of both kinds at several timescales and the time, each normalised over its tensor, and
+returns a direction and a log magnitude. It does not read the length of the run.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """One LSTM for every tensor, one network for every scalar (Metz et al. 2020, 2009.11243).
 
 The LSTM reads statistics of its tensor, the training and the validation loss, and two messages as
-they were a step before: one from the scalars of its tensor, one from all tensors. It tells the
-network of the scalars what they should know now. That network says a direction and a log magnitude
-for every scalar, and the next message to the LSTM, a mean over the tensor.
+they were a step before: one from the scalars of its tensor, one from all tensors. Its outputs
+are inputs of the network of the scalars, which returns a direction and a log magnitude for every
+scalar, and the next message to the LSTM, a mean over the tensor.
 """
 
 import math
@@ -297,8 +297,8 @@ def _step_tensors(
         for kinds, stack, means in zip(are_scalars, seen, averages, strict=True)
     ]
     rows = jnp.concatenate(features).T
-    told = jnp.broadcast_to(state.from_tensors[:, None], (FROM_TENSORS, rows.shape[1]))
-    inputs = jnp.concatenate([told, state.from_scalars, rows])
+    from_tensors = jnp.broadcast_to(state.from_tensors[:, None], (FROM_TENSORS, rows.shape[1]))
+    inputs = jnp.concatenate([from_tensors, state.from_scalars, rows])
     hidden, cell = lstm(theta["lstm"], inputs, (state.hidden, state.cell))
     message = jnp.mean(affine(theta["to_tensors"], hidden), axis=1)
     return state._replace(averages=averages, hidden=hidden, cell=cell, from_tensors=message)

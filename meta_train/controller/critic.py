@@ -1,4 +1,4 @@
-"""What the critic sees beside the policy's observation: all that only training knows."""
+"""What the critic reads beside the policy's observation: all that only training has."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Bar(NamedTuple):
 
     curve: Curve
     rewards: Float[Array, "*_ 3"]  # least to best: of the baseline's own runs min, median, max
-    known: Float[Array, "*_ task"]  # numbers that tell the task
+    known: Float[Array, "*_ task"]  # numbers that describe the task
 
 
 def raise_bar(baseline: Baseline, pauses: int, steps: int, cap: float) -> Bar:

@@ -54,7 +54,7 @@ def stretch(
 ) -> tuple[Run, Float[Array, ""]]:
     """The updates between two pauses: (run, mean training loss before them).
 
-    block: updates that are compiled as one piece; `update` is told which is the first of each.
+    block: updates that are compiled as one piece; `update` is given which is the first of each.
     """
     distort = optax.with_extra_args_support(task.gradient)
 

@@ -1,7 +1,7 @@
 """Proximal policy optimisation (1707.06347) of whole episodes: losses, epochs and minibatches.
 
-It knows neither the policy nor the environment: a judge says how likely the choices of an episode
-are, how undecided the policy is there, and what the critic expects.
+It depends on neither the policy nor the environment: a judge returns how likely the choices of an
+episode are, how undecided the policy is there, and what the critic expects.
 """
 
 from collections.abc import Callable

@@ -10,7 +10,7 @@ from meta_train.arguments import names, positive, usage
 from meta_train.starting import UsageError, start_jax
 
 POINTS = 1000  # rows of an export, about
-PER_PAUSE = 24  # updates, unless told otherwise
+PER_PAUSE = 24  # updates, by default
 
 
 def record(args: argparse.Namespace) -> int:

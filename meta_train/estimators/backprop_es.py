@@ -22,7 +22,7 @@ class BackpropES:
     """Two estimates of the slope of the smoothed window, averaged by inverse variance.
 
     Every task runs an antithetic pair; the losses give one estimate, their derivatives the other.
-    For each weight, the tasks of the family tell the variance of both (1810.10180): where backprop
+    For each weight, the tasks of the family give the variance of both (1810.10180): where backprop
     explodes, evolution strategies take over. Wants 50 tasks or more per family, and
     meta_optimizer.clip (0.1 there). Blind to the past, as truncated_es. length: steps of a window.
     std: standard deviation of the perturbation of every weight. remat_every: as in backprop.

@@ -78,7 +78,7 @@ class PESBackprop:
         )
         value, fresh = self.objective(trajectory), trajectory.fresh[0]
         difference = jnp.mean(jnp.where(fresh, 0.0, value[0] - value[1]))
-        # Of mean zero whatever the slope is, since the current draw knows nothing of earlier ones.
+        # Of mean zero whatever the slope is, since the current draw is independent of earlier ones.
         predicted = 2.0 * sum(
             jnp.vdot(e, g)
             for e, g in zip(jax.tree.leaves(noise), jax.tree.leaves(analytic), strict=True)

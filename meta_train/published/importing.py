@@ -24,7 +24,7 @@ def import_weights(
 ) -> dict[str, Any]:
     """Writes `out`, *.safetensors, from published weights, or nothing; gives its card.
 
-    kind: of FORMATS. chosen: choices of the rule that its file does not tell. source, licence: in
+    kind: of FORMATS. chosen: choices of the rule that its file does not hold. source, licence: in
     place of the format's; both are needed where it has none. Raises ValueError and WeightsError
     with every difference between the file and what the kind's files hold.
     """

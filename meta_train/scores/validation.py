@@ -21,7 +21,7 @@ class Trials(NamedTuple):
 class Validation(NamedTuple):
     """The ends of the runs on the test split, against the yardstick's.
 
-    Tasks where a run of the yardstick diverged with every trial are compared for nobody.
+    Tasks where a run of the yardstick diverged with every trial are not compared.
     """
 
     chosen: np.ndarray  # [optimizer, task] number of the trial

@@ -119,7 +119,7 @@ def test_a_horizon_and_a_rate_are_those_the_point_says(monkeypatch):
     for name in ("horizon", "learning_rate"):
         monkeypatch.setitem(SWEEPS, name, SWEEPS[name]._replace(families=(SQUARES,)))
     found = run("horizon", [SHRINK], seeds=1, steps=20)
-    assert found.optimizers == ("shrink", "shrink, told 20")
+    assert found.optimizers == ("shrink", "shrink, given 20")
     assert found.points == ("0.5", "1", "4")
     assert found.eval_steps[:, -1].tolist() == [10, 20, 80]
     expected = [[0.9**20, 0.95**20], [0.95**40] * 2, [(1 - 1 / 80) ** 160, 0.95**160]]

@@ -9,7 +9,7 @@ from toys import Descent, NoisyLine, parabola
 
 from learned_opt.base import reads_eval_value
 from meta_train.horizons import Fixed
-from meta_train.robustness import Told
+from meta_train.robustness import FixedHorizon
 from meta_train.runs import AsDeployed, build_program
 from meta_train.unroll import Episodes, start, unroll
 
@@ -123,7 +123,7 @@ def test_a_task_without_splits_gives_a_fresh_minibatch():
     assert validation != value and abs(validation - value) < 5.0
 
 
-@pytest.mark.parametrize("wrapped", [AsDeployed(Listener()), Told(Listener(), 3)])
+@pytest.mark.parametrize("wrapped", [AsDeployed(Listener()), FixedHorizon(Listener(), 3)])
 def test_evaluations_feed_the_rule_as_meta_training_does(wrapped):
     assert reads_eval_value(wrapped) and not reads_eval_value(AsDeployed(Descent()))
 

@@ -36,7 +36,7 @@ def over_columns(
 
 
 def each_column(f: Callable[[Any, Rows], Rows], columns: Columns, weights: Any, rows: Rows) -> Rows:
-    """f(weights, rows) -> new rows: `over_columns` for rules that know nothing of tensors."""
+    """f(weights, rows) -> new rows: `over_columns` for rules that treat every scalar by itself."""
     if not columns.total:
         return f(weights, rows)
 

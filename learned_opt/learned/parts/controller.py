@@ -45,9 +45,9 @@ def control(
 ) -> tuple[Float[Array, " t"], Recurrent]:
     """What every tensor's step is multiplied by, before any nonlinearity, and the new state.
 
-    Tensors hear the largest of all messages, row by row (2211.09760). What else is to be said of a
-    tensor is read from the new hidden state.
+    Tensors receive the largest of all messages, row by row (2211.09760). Other outputs for a
+    tensor are read from the new hidden state.
     """
-    heard = jax.nn.relu(affine(weights["message"], x)).max(axis=1, keepdims=True, initial=0.0)
-    state = Recurrent(*lstm(weights["lstm"], affine(weights["own"], x) + heard, state))
+    received = jax.nn.relu(affine(weights["message"], x)).max(axis=1, keepdims=True, initial=0.0)
+    state = Recurrent(*lstm(weights["lstm"], affine(weights["own"], x) + received, state))
     return affine(weights["step_size"], state.hidden)[0], state

@@ -25,7 +25,7 @@ class LossBuffer(NamedTuple):
     def start(num_steps: Horizon) -> "LossBuffer":
         """num_steps: the longest timescale."""
         # Where the loss stands still the features hang on the last bit of a decay, which XLA rounds
-        # otherwise for a length that it knows when it compiles.
+        # otherwise for a length that is constant when it compiles.
         longest = jax.lax.optimization_barrier(jnp.asarray(num_steps, jnp.float32))
         scales = jnp.logspace(1.0, jnp.log10(longest), SCALES)
         decays = jnp.exp(-1.0 / scales)

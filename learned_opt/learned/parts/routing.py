@@ -22,8 +22,8 @@ def route(labels: Labels, allowed: Sequence[str]) -> Callable[[Params], Params]:
     """
 
     def of(params: Params) -> Params:
-        told = labels(params) if callable(labels) else labels
-        given = dict(jax.tree_util.tree_flatten_with_path(told)[0])
+        tree = labels(params) if callable(labels) else labels
+        given = dict(jax.tree_util.tree_flatten_with_path(tree)[0])
         problems = [
             f"{path_of(path) or 'all'}: {label!r} is not allowed{nearest(str(label), allowed)} "
             f"(allowed: {', '.join(allowed)})"

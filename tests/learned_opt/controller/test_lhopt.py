@@ -269,9 +269,9 @@ def test_bad_input(folder, tmp_path, monkeypatch, unchecked):
     text: Any = "10"
     with pytest.raises(ValueError, match="num_steps: '10' is not allowed"):
         learned_opt.controller(path, num_steps=text)
-    with pytest.raises(ValueError, match="num_steps: a controller must be told"):
+    with pytest.raises(ValueError, match="num_steps: a controller requires"):
         learned_opt.controller(path)
-    with pytest.raises(ValueError, match="num_steps: .* must be told how many"):
+    with pytest.raises(ValueError, match="num_steps: .* requires the number of updates"):
         learned_opt.load(path)
     with pytest.raises(ValueError, match="HierarchicalRNN is an update rule, not a controller"):
         learned_opt.controller("hierarchical_rnn", num_steps=10)

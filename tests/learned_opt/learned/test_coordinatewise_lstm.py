@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from learned_opt.learned.coordinatewise_lstm import PRESETS, CoordinatewiseLSTM, told
+from learned_opt.learned.coordinatewise_lstm import PRESETS, CoordinatewiseLSTM, log_and_sign
 from learned_opt.learned.parts import blocks
 
 SHAPES = {"large": (9, 5), "small": (3,), "scalar": ()}
@@ -120,13 +120,13 @@ def test_counts_of_weights_and_of_state(preset, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(state)) == 80 * 23
 
 
-def test_the_gradient_is_told_as_the_paper_says():
+def test_the_gradient_is_read_as_in_the_paper():
     """Exact at the corners, worked out by hand: p = 5."""
     edge = math.exp(-5.0)
     seen = jnp.array([0.0, 1.0, -1.0, edge / 2, -edge / 2, 100.0, -1e15, math.exp(-2.5)])
     size = [-1.0, 0.0, 0.0, -1.0, -1.0, math.log(100.0) / 5, math.log(1e15) / 5, -0.5]
     np.testing.assert_allclose(
-        told(seen, 5.0), [size, [0.0, 1.0, -1.0, 0.5, -0.5, 1.0, -1.0, 1.0]], atol=1e-6
+        log_and_sign(seen, 5.0), [size, [0.0, 1.0, -1.0, 0.5, -0.5, 1.0, -1.0, 1.0]], atol=1e-6
     )
 
 

@@ -148,7 +148,7 @@ def test_the_loss_and_the_length_of_the_run_must_be_given(kind, tmp_path):
         lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(rule.init, jax.random.key(0))
     )
     learned_opt.write(tmp_path / "rule.safetensors", rule, theta, {})
-    with pytest.raises(ValueError, match=r"num_steps: .* must be told how many updates"):
+    with pytest.raises(ValueError, match=r"num_steps: .* requires the number of updates"):
         learned_opt.load(tmp_path / "rule.safetensors")
     tx = learned_opt.load(tmp_path / "rule.safetensors", num_steps=20)
     params = np.ones(2, np.float32)
