@@ -110,10 +110,10 @@ def parse_pairs(owner: str, pairs: Iterable[str]) -> dict[str, Any]:
     """
     found = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
+        key, *values = pair.split("=")
+        if not key or len(values) != 1:
             raise ValueError(f"{owner}: {pair!r} is not allowed; it must be key=value")
-        found[key] = parse(value)
+        found[key] = parse(values[0])
     return found
 
 

@@ -14,7 +14,7 @@ import optax
 import learned_opt
 from meta_train import yaml_text
 
-ADAMW = "adamw:schedule=warmup_cosine,learning_rate="
+ADAMW = "adamw:schedule=warmup_cosine:learning_rate="
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of AdamW
 TURN = 10  # steps of one contender before the next is timed
 ROUNDS, SECONDS = 5, 1.0  # turns and time that each gets at least
@@ -39,11 +39,11 @@ def adamw(rates: Iterable[float]) -> list[str]:
 def build(contender: str, num_steps: int) -> optax.GradientTransformationExtraArgs:
     """The optimizer that `contender` names, for a run of num_steps.
 
-    contender: NAME or NAME:key=value,key=value, a hand-designed optimizer with its hyperparameters
+    contender: NAME or NAME:key=value:key=value, a hand-designed optimizer with its hyperparameters
     or what `learned_opt.load` takes with its arguments. Raises ValueError.
     """
-    name, _, given = contender.partition(":")
-    options = yaml_text.parse_pairs(contender, given.split(",") if given else ())
+    name, *pairs = contender.split(":")
+    options = yaml_text.parse_pairs(contender, pairs)
     if name in learned_opt.HAND_DESIGNED:
         return learned_opt.make(name, num_steps, **options)
     try:

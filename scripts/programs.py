@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rules", nargs="+", default=[DEFAULT], metavar="NAME[:key=value,...]")
+    parser.add_argument("--rules", nargs="+", default=[DEFAULT], metavar="NAME[:key=value:...]")
     parser.add_argument(
         "--programs",
         nargs="+",

@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rules", nargs="+", default=[], metavar="NAME[:key=value,...]")
+    parser.add_argument("--rules", nargs="+", default=[], metavar="NAME[:key=value:...]")
     rates = list(contenders.RATES)
     parser.add_argument("--rates", nargs="*", type=float, default=rates, help="of AdamW")
     sizes = {"width": 192, "depth": 4, "heads": 4, "steps": 400, "batch": 16, "length": 64}

@@ -18,7 +18,7 @@ def moved(contender):
 
 def test_hyperparameters_reach_the_rule():
     assert moved("sgd:learning_rate=2.5e-1").tolist() == [-0.5] * 3
-    assert moved("sgd:schedule=warmup,learning_rate=1").tolist() == [-2.0] * 3
+    assert moved("sgd:schedule=warmup:learning_rate=1").tolist() == [-2.0] * 3
 
 
 def test_learned_rules_take_the_arguments_of_load():
@@ -33,6 +33,7 @@ def test_learned_rules_take_the_arguments_of_load():
         ("adam:rate=1", "adam.rate: unknown hyperparameter"),
         ("adam:learning_rate", "'learning_rate' is not allowed; it must be key=value"),
         ("adam:learning_rate=-1", "learning_rate"),
+        ("adam:b1=0.9,b2=0.99", "'b1=0.9,b2=0.99' is not allowed; it must be key=value"),
         ("anchored_mlp:rate=1", "anchored_mlp:rate=1: .*'rate'"),
     ],
 )
