@@ -63,8 +63,9 @@ def check_hyperparameters(
     accepted: Mapping[str, Any],
     known: Mapping[str, Hyperparameter] = HYPERPARAMETERS,
 ) -> None:
-    """Raises ValueError for a name `owner` does not take and for a plain number out of its bounds.
+    """Raises ValueError for a name `owner` does not take and for a value that it cannot have.
 
+    That is a plain number out of its bounds, and what is no bool where the default is one.
     accepted: name -> default. known: name -> what it may be; arrays and schedules pass.
     """
     for name, value in given.items():
@@ -73,6 +74,8 @@ def check_hyperparameters(
                 f"{owner}.{name}: unknown hyperparameter{nearest(name, accepted)} "
                 f"(accepted: {', '.join(sorted(accepted)) or 'none'})"
             )
+        if isinstance(accepted[name], bool) and not isinstance(value, bool):
+            raise ValueError(f"{owner}.{name}: {value!r} is not allowed; it must be True or False")
         bounds = known.get(name)
         if bounds is None or not _plain(value):
             continue

@@ -33,6 +33,7 @@ def test_learned_rules_take_the_arguments_of_load():
         ("adam:rate=1", "adam.rate: unknown hyperparameter"),
         ("adam:learning_rate", "'learning_rate' is not allowed; it must be key=value"),
         ("adam:learning_rate=-1", "learning_rate"),
+        ("relative_soap:cautious=3", "relative_soap.cautious: 3 is not allowed; it must be True"),
         ("adam:b1=0.9,b2=0.99", "'b1=0.9,b2=0.99' is not allowed; it must be key=value"),
         ("anchored_mlp:rate=1", "anchored_mlp:rate=1: .*'rate'"),
     ],
