@@ -28,12 +28,13 @@ from learned_opt.anchors.rule import (
 from learned_opt.base import DEFAULT_NUM_STEPS, EvalPoint, Horizon, Params, Theta
 from learned_opt.checks import check_at_least_one
 from learned_opt.learned.parts.cells import init_affine, tanh_network
-from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, mixed, with_agreement
+from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, with_agreement
 from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer, losses_with
 
 LOG_PACE_RANGE = (-2.0, 1.5)
 LOG_DECAY_RANGE = (-3.0, 2.0)
-NUM_OUTPUTS = 2 + NUM_DIRECTIONS
+LARGEST_SHARE = 0.5  # of a direction that is not the anchor's own
+NUM_OUTPUTS = 2 + NUM_DIRECTIONS - 1
 NUM_INPUTS = 5 + (SCALES - 1) + 8
 
 
@@ -51,7 +52,7 @@ class AnchoredSoapState(NamedTuple):
 
 @dataclass(frozen=True)
 class AnchoredSoap:
-    """The rule's static choices; 725 weights, 85 of them the readout.
+    """The rule's static choices; 708 weights, 68 of them the readout.
 
     anchor: what is paced. hidden: units of each of the two hidden layers. unknown_length: share of
     meta-training runs without a known length, from 0 to 1.
@@ -159,8 +160,18 @@ class AnchoredSoap:
         """What one tensor moves by."""
         stretch = jnp.exp(jnp.clip(outputs[0], *LOG_PACE_RANGE))
         decay_scale = jnp.exp(jnp.clip(outputs[1], *LOG_DECAY_RANGE))
-        direction = mixed(directions, outputs[2:])
+        direction = _mixed(directions, outputs[2:])
         return stretch * step_along(self.anchor, tensor, direction, param, pace, decay_scale)
+
+
+def _mixed(directions: list[Float[Array, "*s"]], outputs: Float[Array, " k"]) -> Float[Array, "*s"]:
+    """The anchor's own direction with a bounded share of a slower one and of the gradient itself.
+
+    The gradient is clipped: one outlier would be worth many steps.
+    """
+    own, slow, raw = directions
+    slow_share, raw_share = LARGEST_SHARE * jnp.tanh(outputs)
+    return own + slow_share * (slow - own) + raw_share * (jnp.clip(raw, -1.0, 1.0) - own)
 
 
 def _averaged(state: AnchoredSoapState, params: Params, updates: Params) -> EvalPoint | None:

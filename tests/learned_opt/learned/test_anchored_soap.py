@@ -80,9 +80,7 @@ def test_what_is_learned_is_bounded():
     """Readouts however large leave the pace within e^1.5 and e^-2 of the anchor's."""
     theta = theta_of(RULE, 0.0)
     for bias, stretch in ((1e4, 1.5), (-1e4, -2.0)):
-        pushed = theta | {
-            "readout": theta["readout"] | {"b": jnp.array([bias, 0.0, 0.0, 0.0, 0.0])}
-        }
+        pushed = theta | {"readout": theta["readout"] | {"b": jnp.array([bias, 0.0, 0.0, 0.0])}}
         updates, its = run(RULE, HORIZON, pushed)[0][0], run(None, HORIZON)[0][0]
         for one, other in zip(updates, its, strict=True):
             np.testing.assert_allclose(one, np.exp(stretch) * other, rtol=1e-5)
@@ -92,7 +90,7 @@ def test_what_is_learned_is_bounded():
 def test_the_decay_is_bounded_too(bias, scale):
     rule = replace(RULE, anchor=RelativeSoap(cautious=False))  # decays without a gradient
     theta = theta_of(rule, 0.0)
-    pushed = theta | {"readout": theta["readout"] | {"b": jnp.array([0.0, bias, 0.0, 0.0, 0.0])}}
+    pushed = theta | {"readout": theta["readout"] | {"b": jnp.array([0.0, bias, 0.0, 0.0])}}
     params, zero = tree(0), [jnp.zeros(shape) for shape in SHAPES]
     tx = rule.opt(pushed, HORIZON)
     moved, _ = jax.jit(tx.update)(zero, tx.init(params), params)
@@ -101,6 +99,19 @@ def test_the_decay_is_bounded_too(bias, scale):
     for p, u in zip(params, moved, strict=True):
         want = -pace * RelativeSoap().weight_decay * scale * p if p.ndim >= 2 else jnp.zeros_like(p)
         np.testing.assert_allclose(u, want, rtol=1e-5)
+
+
+def test_the_mix_is_bounded_and_an_outlier_counts_as_one_step():
+    """Half of the slow average and half of the clipped gradient, after gradients 1 and 1e6."""
+    theta = theta_of(RULE, 0.0)
+    pushed = theta | {"readout": theta["readout"] | {"b": jnp.array([0.0, 0.0, 1e4, 1e4])}}
+    params, tx = jnp.ones(3), RULE.opt(pushed, HORIZON)
+    _, state = tx.update(jnp.ones(3), tx.init(params), params)
+    moved, _ = tx.update(jnp.full(3, 1e6), state, params)
+    pace = 0.1 * RelativeSoap().pace(Plan(HORIZON, 3), jnp.int32(2))
+    root = np.sqrt(0.05 / (1 - 0.95**2))
+    direction = 0.5 * (0.01 / (1 - 0.99**2)) / root + 0.5
+    np.testing.assert_allclose(moved, -pace * direction, rtol=1e-4)
 
 
 def test_losses_steer_and_those_not_given_or_not_finite_count_as_none():
