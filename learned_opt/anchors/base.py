@@ -13,6 +13,7 @@ SMALLEST_RMS = 0.05
 EPS = 1e-12
 RATE = 0.1
 B1 = 0.9
+NUM_DIRECTIONS = 3  # of which rules mix: two momenta and the gradient itself
 
 Scalar = float | Array  # may be traced
 Momenta = tuple[Scalar, ...]
@@ -40,8 +41,9 @@ class Anchor(Protocol[State]):
 
     weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. cautious: only
     entries that the direction shrinks too decay. momenta: decays of the averages of gradients, the
-    anchor's own, 0.9, first. A state has these averages as `mu`, in the coordinates of the tensor,
-    and the average of squares in the anchor's own as `nu`.
+    anchor's own, 0.9, first; the field `momenta` has two that suit a mix. A state has these
+    averages as `mu`, in the coordinates of the tensor, and the average of squares in the anchor's
+    own as `nu`.
     """
 
     @property
@@ -49,6 +51,9 @@ class Anchor(Protocol[State]):
 
     @property
     def cautious(self) -> bool: ...
+
+    @property
+    def momenta(self) -> Momenta: ...
 
     def init(self, shape: tuple[int, ...], momenta: Momenta) -> State:
         """The state of a tensor that no gradient has come to."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from learned_opt.anchors.base import EPS, Momenta, Plan, Scalar, averaged
+from learned_opt.anchors.base import B1, EPS, Momenta, Plan, Scalar, averaged
 from learned_opt.base import DEFAULT_NUM_STEPS, Horizon
 
 B2 = 0.99
@@ -30,6 +30,7 @@ class RelativeAdam:
     entries that the direction shrinks too decay.
     """
 
+    momenta: ClassVar[Momenta] = (B1, 0.99)
     weight_decay: Scalar = 0.0
     cautious: bool = True
 

@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from learned_opt.anchors.base import EPS, Momenta, Plan, Scalar, averaged
+from learned_opt.anchors.base import B1, EPS, Momenta, Plan, Scalar, averaged
 from learned_opt.anchors.rotation import Matrices, Method, Rotation, above_rounding, refreshed
 from learned_opt.checks import check_at_least_one
 
@@ -43,7 +43,10 @@ class RelativeSoap:
     only.
     """
 
-    weight_decay: Scalar = 0.15
+    # Below the root of b2: a slower average outlives the squares that it is divided by, and what is
+    # left of an outlier would grow without bound.
+    momenta: ClassVar[Momenta] = (B1, 0.97)
+    weight_decay: Scalar = 0.1
     cautious: bool = True
     b2: Scalar = 0.95
     b3: Scalar = 0.95

@@ -22,7 +22,7 @@ def relative_soap(
     b1: Scalar = B1,
     b2: Scalar = 0.95,
     b3: Scalar = 0.95,
-    weight_decay: Scalar = 0.15,
+    weight_decay: Scalar = 0.1,
     cautious: bool = True,
     update_interval: int = 5,
     max_dim: int = 64,

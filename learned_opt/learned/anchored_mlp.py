@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
-from learned_opt.anchors.base import RATE, Plan, tensor_size
+from learned_opt.anchors.base import NUM_DIRECTIONS, RATE, Momenta, Plan, tensor_size
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rule import gradients_of, start_tensors, trained
@@ -24,7 +24,6 @@ from learned_opt.base import Horizon, Params, Theta
 from learned_opt.checks import check_above_zero, check_at_least_one
 from learned_opt.learned.parts.cells import init_affine, tanh_network
 from learned_opt.learned.parts.corrections import (
-    NUM_DIRECTIONS,
     corrected_updates,
     length,
     with_agreement,
@@ -33,10 +32,11 @@ from learned_opt.learned.parts.features import FRACTIONS, FactoredMoment, fracti
 from learned_opt.learned.parts.local_network import NUM_INPUTS, local_network
 from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer, losses_with
 from learned_opt.learned.parts.memory import Memory
-from learned_opt.learned.parts.moment_features import FACTORED_DECAYS, MOMENTUM_DECAYS
+from learned_opt.learned.parts.moment_features import FACTORED_DECAYS
 from learned_opt.learned.parts.stacks import Stacks, over_tensors
 
 SQUARE_DECAY = 0.99
+SLOWEST = 0.999  # momentum
 NUM_TENSOR_FEATURES = 7
 NUM_SCHEDULER_INPUTS = len(FRACTIONS) + 1 + (SCALES - 1) + NUM_TENSOR_FEATURES
 
@@ -119,7 +119,7 @@ class AnchoredMLP:
             count = state.count + 1
             plan = Plan(horizon, sum(leaf.size for leaf in leaves))
             pace = rate * self.anchor.pace(plan, count)
-            tensors, directions = self.anchor.step(state.tensors, gradients, count, MOMENTUM_DECAYS)
+            tensors, directions = self.anchor.step(state.tensors, gradients, count, self._momenta)
             # The slowest average is the network's alone.
             directions = [(*found[:2], found[-1]) for found in directions]
             state = state._replace(
@@ -140,8 +140,13 @@ class AnchoredMLP:
 
         return optax.GradientTransformationExtraArgs(partial(self._start, horizon), update)
 
+    @property
+    def _momenta(self) -> Momenta:
+        """Those that are mixed, and a slower one that the network reads."""
+        return (*self.anchor.momenta, SLOWEST)
+
     def _start(self, horizon: Horizon, params: Params) -> Any:
-        tensors = start_tensors(self.anchor, params, MOMENTUM_DECAYS)
+        tensors = start_tensors(self.anchor, params, self._momenta)
         stacks = Stacks.of(params)
         sizes = list(zip(stacks.counts, stacks.shapes, strict=True))
         return AnchoredMLPState(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from learned_opt.anchors.base import RATE, Plan, tensor_size
+from learned_opt.anchors.base import NUM_DIRECTIONS, RATE, Plan, tensor_size
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rule import (
@@ -28,7 +28,7 @@ from learned_opt.anchors.rule import (
 from learned_opt.base import DEFAULT_NUM_STEPS, EvalPoint, Horizon, Params, Theta
 from learned_opt.checks import check_at_least_one
 from learned_opt.learned.parts.cells import init_affine, tanh_network
-from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, with_agreement
+from learned_opt.learned.parts.corrections import with_agreement
 from learned_opt.learned.parts.loss_buffer import SCALES, LossBuffer, losses_with
 
 LOG_PACE_RANGE = (-2.0, 1.5)
@@ -104,7 +104,7 @@ class AnchoredSoap:
         averages = horizon is None or self.unknown_length > 0.0
 
         def init(params: Params) -> Any:
-            tensors = start_tensors(self.anchor, params, MOMENTA)
+            tensors = start_tensors(self.anchor, params, self.anchor.momenta)
             return AnchoredSoapState(
                 jnp.zeros((), jnp.int32),
                 has_length,
@@ -125,7 +125,9 @@ class AnchoredSoap:
             held, losses = losses_with(state.held, state.losses, value)
             state = state._replace(count=state.count + 1, held=held, losses=losses)
             pace = rate * self._pace(state, horizon, sum(leaf.size for leaf in leaves))
-            tensors, directions = self.anchor.step(state.tensors, gradients, state.count, MOMENTA)
+            tensors, directions = self.anchor.step(
+                state.tensors, gradients, state.count, self.anchor.momenta
+            )
             state = state._replace(
                 tensors=tuple(tensors),
                 agreements=with_agreement(state.agreements, directions, state.count),
@@ -165,13 +167,14 @@ class AnchoredSoap:
 
 
 def _mixed(directions: list[Float[Array, "*s"]], outputs: Float[Array, " k"]) -> Float[Array, "*s"]:
-    """The anchor's own direction with a bounded share of a slower one and of the gradient itself.
+    """The anchor's own direction with bounded shares of a slower one and of the gradient itself.
 
-    The gradient is clipped: one outlier would be worth many steps.
+    Both are clipped: an outlier would be worth many steps.
     """
     own, slow, raw = directions
     slow_share, raw_share = LARGEST_SHARE * jnp.tanh(outputs)
-    return own + slow_share * (slow - own) + raw_share * (jnp.clip(raw, -1.0, 1.0) - own)
+    slow, raw = jnp.clip(slow, -1.0, 1.0), jnp.clip(raw, -1.0, 1.0)
+    return own + slow_share * (slow - own) + raw_share * (raw - own)
 
 
 def _averaged(state: AnchoredSoapState, params: Params, updates: Params) -> EvalPoint | None:

@@ -15,7 +15,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from learned_opt.anchors.base import RATE, Plan
+from learned_opt.anchors.base import NUM_DIRECTIONS, RATE, Plan
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rule import start_tensors, trained
@@ -23,7 +23,7 @@ from learned_opt.base import EvalPoint, Horizon, Params, Theta
 from learned_opt.columns import Columns, is_trained, tame
 from learned_opt.learned.parts.blocks import over_columns
 from learned_opt.learned.parts.cells import affine, bias_gru, init_affine
-from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, corrected_updates
+from learned_opt.learned.parts.corrections import corrected_updates
 from learned_opt.learned.parts.features import root
 from learned_opt.learned.parts.levels import (
     Levels,
@@ -276,7 +276,9 @@ class HierarchicalRNN:
             log_rate=start_rates(columns, self.init_lr_range, self.max_log_lr, key, rate)
             if self._has_rate
             else None,
-            tensors=() if self.anchor is None else start_tensors(self.anchor, params, MOMENTA),
+            tensors=()
+            if self.anchor is None
+            else start_tensors(self.anchor, params, self.anchor.momenta),
             point=EvalPoint(jax.tree.map(_own_float32, params)) if self.use_attention else None,
         )
 
@@ -400,7 +402,7 @@ class HierarchicalRNN:
     ) -> tuple[Params, HierarchicalRNNState]:
         """`corrected_step`, read out from the tensor's state and from those of its scalars."""
         gradients = columns.apart(gradient, params)
-        tensors, directions = anchor.step(state.tensors, gradients, state.count, MOMENTA)
+        tensors, directions = anchor.step(state.tensors, gradients, state.count, anchor.momenta)
         scalars, (log_steps, residuals), below = self._recur(theta, columns, state, gradient)
         context = tensor_context(trained(params), directions, state.count, horizon)
         below = [*below, context[:, jnp.array(columns.order)]]

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from learned_opt.anchors.base import RATE, Plan
+from learned_opt.anchors.base import NUM_DIRECTIONS, RATE, Plan
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.anchors.rule import start_tensors
 from learned_opt.base import Horizon, Params, Theta
 from learned_opt.learned.parts.cells import affine, init_linear, init_lstm, lstm
-from learned_opt.learned.parts.corrections import MOMENTA, NUM_DIRECTIONS, corrected_updates
+from learned_opt.learned.parts.corrections import corrected_updates
 from learned_opt.learned.parts.features import TIMES, accumulate, clip_gradient, normaliser
 from learned_opt.learned.parts.losses import LossAverage, one_number
 from learned_opt.learned.parts.scalar_network import pooled_network
@@ -204,7 +204,7 @@ def _start(
         train_loss=LossAverage.zeros(),
         valid_loss=LossAverage.zeros(),
         gradient_size=jnp.float32(FIRST_SIZE),
-        tensors=() if anchor is None else start_tensors(anchor, params, MOMENTA),
+        tensors=() if anchor is None else start_tensors(anchor, params, anchor.momenta),
     )
 
 
@@ -367,7 +367,7 @@ def _corrected(
 ) -> tuple[Params, TensorLSTMState]:
     """The anchor's updates with the corrections of all scalars and of their LSTMs."""
     seen = stacks.apart(gradients, params)
-    tensors, directions = anchor.step(state.tensors, seen, state.count, MOMENTA)
+    tensors, directions = anchor.step(state.tensors, seen, state.count, anchor.momenta)
     readouts = stacks.split(affine(theta["tensor_readout"], state.hidden).T)
     residuals, log_steps = (stacks.apart(found, params) for found in zip(*said, strict=True))
     moved = corrected_updates(

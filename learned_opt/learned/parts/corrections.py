@@ -10,8 +10,6 @@ from learned_opt.anchors.base import B1, EPS, Anchor, tensor_size
 from learned_opt.anchors.rule import moves, step_along, trained
 from learned_opt.base import Params
 
-MOMENTA = (B1, 0.99)  # of the directions that are mixed, beside the gradient itself
-NUM_DIRECTIONS = len(MOMENTA) + 1
 LOG_STEP_RANGE = (-2.0, 1.5)
 AGREEMENT_DECAY = 0.95
 

@@ -110,7 +110,7 @@ def test_the_mix_is_bounded_and_an_outlier_counts_as_one_step():
     moved, _ = tx.update(jnp.full(3, 1e6), state, params)
     pace = 0.1 * RelativeSoap().pace(Plan(HORIZON, 3), jnp.int32(2))
     root = np.sqrt(0.05 / (1 - 0.95**2))
-    direction = 0.5 * (0.01 / (1 - 0.99**2)) / root + 0.5
+    direction = 0.5 * (0.03 / (1 - 0.97**2)) / root + 0.5
     np.testing.assert_allclose(moved, -pace * direction, rtol=1e-4)
 
 
