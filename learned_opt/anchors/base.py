@@ -1,7 +1,7 @@
 """What an anchor is, and what both of them share: steps relative to the size of their tensor."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -46,14 +46,13 @@ class Anchor(Protocol[State]):
     own as `nu`.
     """
 
+    momenta: ClassVar[Momenta]
+
     @property
     def weight_decay(self) -> Scalar: ...
 
     @property
     def cautious(self) -> bool: ...
-
-    @property
-    def momenta(self) -> Momenta: ...
 
     def init(self, shape: tuple[int, ...], momenta: Momenta) -> State:
         """The state of a tensor that no gradient has come to."""
