@@ -14,9 +14,9 @@ from jax.flatten_util import ravel_pytree
 from learned_opt.registry import HAND_DESIGNED
 from meta_train.estimators import FullBackprop
 from meta_train.estimators.base import check, describe
-from meta_train.horizons import Fixed
-from meta_train.objectives import LogLoss, Objective
-from meta_train.unroll import Episodes, start, unroll
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.objectives import LogLoss, Objective
+from meta_train.inner.unroll import Episodes, start, unroll
 from tasks.families.synthetic import Quadratic
 
 

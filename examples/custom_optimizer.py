@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import optax
 
 from meta_train.estimators import PES
-from meta_train.horizons import LogUniform
+from meta_train.inner.horizons import LogUniform
+from meta_train.inner.objectives import LogLoss
+from meta_train.inner.unroll import Episodes
 from meta_train.learner import GradientLearner
-from meta_train.objectives import LogLoss
-from meta_train.unroll import Episodes
 from tasks.families.synthetic import Quadratic
 
 MOMENTA = (0.0, 0.9, 0.99)

@@ -10,8 +10,8 @@ import numpy as np
 
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.horizons import Fixed
-from meta_train.unroll import Episodes, start, unroll
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.unroll import Episodes, start, unroll
 from tasks.base import TaskFamily
 from tasks.cost import cost
 from tasks.names import check_name

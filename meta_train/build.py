@@ -19,11 +19,11 @@ from meta_train.controller.build import build_ppo
 from meta_train.curriculum import Curriculum
 from meta_train.estimators.base import GradientEstimator
 from meta_train.evaluate import selection_score
+from meta_train.inner.objectives import Objective
+from meta_train.inner.unroll import Episodes
 from meta_train.learner import GradientLearner, MetaLearner
-from meta_train.objectives import Objective
 from meta_train.parallel import Parallel
 from meta_train.stages import stages
-from meta_train.unroll import Episodes
 from tasks.augment.base import augment
 from tasks.base import TaskMix
 

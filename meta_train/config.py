@@ -16,12 +16,12 @@ from meta_train.aggregate import FamilyScale
 from meta_train.config_errors import ConfigError, Problem, explain
 from meta_train.controller.blocks import PPOBlock, check_buckets, check_ppo, is_ppo
 from meta_train.estimators import ESTIMATORS
-from meta_train.expert import Expert
-from meta_train.horizons import HORIZONS
+from meta_train.inner.continuation import Resume
+from meta_train.inner.expert import Expert
+from meta_train.inner.horizons import HORIZONS
+from meta_train.inner.objectives import OBJECTIVES
 from meta_train.meta_optimizers import META_OPTIMIZERS
-from meta_train.objectives import OBJECTIVES
 from meta_train.overrides import apply
-from meta_train.resume import Resume
 from meta_train.schema import Described, Model, describe, union, with_preset
 from tasks.augment.registry import AUGMENTATIONS
 from tasks.base import TaskFamily

@@ -31,7 +31,7 @@ from tasks.base import TaskFamily
 from tasks.suites import describe
 
 PACKAGES = ("learned-opt", "jax", "jaxlib", "optax", "numpy")
-SOURCES = ("learned_opt", "tasks", "meta_train/runs.py", "meta_train/unroll.py")
+SOURCES = ("learned_opt", "tasks", "meta_train/runs.py", "meta_train/inner/unroll.py")
 NUMERICS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from meta_train import stats
 from meta_train.baselines import Entry, standard_baselines
 from meta_train.curve_cache import Curves, package_versions
 from meta_train.forms import form_of
-from meta_train.horizons import Fixed
+from meta_train.inner.horizons import Fixed
 from meta_train.measure import Session, measure
 from meta_train.results import Grid, Report, ResultsError
 from meta_train.runs import build_ends

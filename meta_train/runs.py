@@ -12,8 +12,8 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from learned_opt.base import Horizon, LearnedOptimizer, Theta, eval_params, reads_eval_value
-from meta_train.horizons import Fixed
-from meta_train.unroll import Episodes, start, unroll
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.unroll import Episodes, start, unroll
 from tasks.base import Data, Split, TaskFamily
 
 

@@ -13,8 +13,8 @@ import matplotlib
 import numpy as np
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.horizons import Fixed
-from meta_train.unroll import Episodes, start, unroll
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.unroll import Episodes, start, unroll
 from tasks.cost import cost
 from tasks.registry import FAMILIES
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from meta_train.unroll import Episodes
+from meta_train.inner.unroll import Episodes
 from tasks.base import Task
 
 

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from learned_opt.base import Theta
 from learned_opt.naming import check_name
 from meta_train.estimators.base import GradientEstimator, check
-from meta_train.horizons import MetaStep
-from meta_train.objectives import Objective
-from meta_train.unroll import Inner, Trajectory, unroll
+from meta_train.inner.horizons import MetaStep
+from meta_train.inner.objectives import Objective
+from meta_train.inner.unroll import Inner, Trajectory, unroll
 from tasks.base import Data
 
 

@@ -15,9 +15,9 @@ from meta_train.estimators.base import (
     refuse_resume,
     staggered_start,
 )
-from meta_train.horizons import Fixed, MetaStep
-from meta_train.objectives import Objective
-from meta_train.unroll import Episodes, Inner, Trajectory, start, unroll
+from meta_train.inner.horizons import Fixed, MetaStep
+from meta_train.inner.objectives import Objective
+from meta_train.inner.unroll import Episodes, Inner, Trajectory, start, unroll
 from tasks.base import Data
 
 

@@ -10,10 +10,10 @@ from learned_opt.base import Theta
 from meta_train.estimators.antithetic import along, apart, check_pairs, draw, tied
 from meta_train.estimators.backprop import check_remat, slope
 from meta_train.estimators.base import Metrics, describe, staggered_start
-from meta_train.horizons import MetaStep
-from meta_train.objectives import Objective
+from meta_train.inner.horizons import MetaStep
+from meta_train.inner.objectives import Objective
+from meta_train.inner.unroll import Episodes, Inner
 from meta_train.parallel import AXIS, TASKS
-from meta_train.unroll import Episodes, Inner
 from tasks.base import Data
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from learned_opt.base import Theta, eval_params
-from meta_train.horizons import MetaStep
-from meta_train.objectives import Objective
-from meta_train.unroll import Episodes, Inner, Trajectory, start
+from meta_train.inner.horizons import MetaStep
+from meta_train.inner.objectives import Objective
+from meta_train.inner.unroll import Episodes, Inner, Trajectory, start
 from tasks.base import Data
 
 Metrics = dict[str, Array]

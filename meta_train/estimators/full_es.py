@@ -25,10 +25,10 @@ from meta_train.estimators.base import (
     tally,
 )
 from meta_train.estimators.shaping import Shaping, check_shaping, contrast
-from meta_train.horizons import Horizons, MetaStep
-from meta_train.objectives import MinLoss, Objective
+from meta_train.inner.horizons import Horizons, MetaStep
+from meta_train.inner.objectives import MinLoss, Objective
+from meta_train.inner.unroll import Episodes, Inner, see_end, start
 from meta_train.parallel import from_first_task
-from meta_train.unroll import Episodes, Inner, see_end, start
 from tasks.base import Data, Split
 
 

@@ -18,9 +18,9 @@ from meta_train.estimators.antithetic import (
 )
 from meta_train.estimators.base import Metrics, describe, staggered_start
 from meta_train.estimators.shaping import Shaping, check_shaping, contrast
-from meta_train.horizons import MetaStep
-from meta_train.objectives import Objective
-from meta_train.unroll import Episodes, Inner
+from meta_train.inner.horizons import MetaStep
+from meta_train.inner.objectives import Objective
+from meta_train.inner.unroll import Episodes, Inner
 from tasks.base import Data
 
 

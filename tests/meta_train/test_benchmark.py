@@ -12,7 +12,7 @@ from meta_train import benchmark_evaluate, benchmark_meta, benchmark_step, confi
 from meta_train.benchmark import medians
 from meta_train.build import build_learner, build_tasks
 from meta_train.cli import main
-from meta_train.horizons import LogUniform
+from meta_train.inner.horizons import LogUniform
 from tasks.cost import cost
 
 PEER = Path(__file__).parents[2] / "configs" / "peer.yaml"

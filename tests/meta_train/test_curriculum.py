@@ -16,13 +16,13 @@ from toys import Descent, NoisyLine, Parabola
 
 from meta_train.curriculum import Curriculum
 from meta_train.estimators import PES
-from meta_train.horizons import Fixed
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.objectives import MeanLoss
+from meta_train.inner.unroll import Episodes
 from meta_train.learner import GradientLearner
 from meta_train.loop import Loop, Plan, begin
-from meta_train.objectives import MeanLoss
 from meta_train.parallel import Parallel
 from meta_train.progress import Progress
-from meta_train.unroll import Episodes
 
 FAMILIES = (NoisyLine(), Parabola(), NoisyLine(name="again"))
 

@@ -15,10 +15,10 @@ from toys import Descent, NoisyLine, Parabola, by_loss
 
 import learned_opt
 from meta_train.estimators import ESTIMATORS, PES, TruncatedBackprop
-from meta_train.horizons import Fixed, LogUniform
+from meta_train.inner.horizons import Fixed, LogUniform
+from meta_train.inner.objectives import MeanLoss
+from meta_train.inner.unroll import Episodes
 from meta_train.learner import GradientLearner
-from meta_train.objectives import MeanLoss
-from meta_train.unroll import Episodes
 from tasks.families.mlp import MLPClassifier
 
 

@@ -9,10 +9,10 @@ from toys import Descent, parabola
 
 from meta_train.estimators import BackpropES, FullBackprop, TruncatedBackprop
 from meta_train.estimators.backprop_es import _share
-from meta_train.horizons import Fixed, LogUniform
-from meta_train.objectives import MeanLoss
+from meta_train.inner.horizons import Fixed, LogUniform
+from meta_train.inner.objectives import MeanLoss
+from meta_train.inner.unroll import Episodes
 from meta_train.parallel import AXIS, TASKS
-from meta_train.unroll import Episodes
 from tasks.families.synthetic import Quadratic
 
 RATE, START = 0.1, 2.0

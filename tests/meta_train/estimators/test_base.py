@@ -12,9 +12,9 @@ from toys import Descent, NoisyLine, Parabola, parabola
 from meta_train import yaml_text
 from meta_train.estimators import ESTIMATORS
 from meta_train.estimators.base import describe
-from meta_train.horizons import Fixed, LogUniform
-from meta_train.objectives import LogLoss, MeanLoss
-from meta_train.unroll import Episodes, Trajectory
+from meta_train.inner.horizons import Fixed, LogUniform
+from meta_train.inner.objectives import LogLoss, MeanLoss
+from meta_train.inner.unroll import Episodes, Trajectory
 
 THETA = {"rate": jnp.float32(0.1)}
 STAGGERED = [kind for kind in ESTIMATORS if kind not in ("es", "full_backprop")]

@@ -9,9 +9,9 @@ from particles import estimate
 from toys import Descent, NoisyLine, Parabola, parabola
 
 from meta_train.estimators import FullES
-from meta_train.horizons import LogUniform
-from meta_train.objectives import FinalLoss, MeanLoss
-from meta_train.unroll import Episodes
+from meta_train.inner.horizons import LogUniform
+from meta_train.inner.objectives import FinalLoss, MeanLoss
+from meta_train.inner.unroll import Episodes
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from particles import begin, estimate
 from toys import parabola
 
 from meta_train.estimators import PES, FullES, TruncatedES, pes
-from meta_train.horizons import Fixed
-from meta_train.objectives import FinalLoss, MeanLoss
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.objectives import FinalLoss, MeanLoss
 
 RATE, START = 0.1, 2.0
 THETA = {"rate": jnp.float32(RATE)}

@@ -18,9 +18,9 @@ from meta_train.estimators import (
     TruncatedBackprop,
     TruncatedES,
 )
-from meta_train.horizons import Fixed
-from meta_train.objectives import FinalLoss, MeanLoss
-from meta_train.unroll import Episodes
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.objectives import FinalLoss, MeanLoss
+from meta_train.inner.unroll import Episodes
 from tasks.base import Task
 
 RATE, START, STEPS = 0.1, 2.0, 8

@@ -8,8 +8,8 @@ import pytest
 from bowls import Bowl, on, plain, seen
 from toys import Descent
 
-from meta_train.horizons import Fixed
-from meta_train.unroll import Episodes, start, unroll
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.unroll import Episodes, start, unroll
 from tasks.augment.base import Augmented
 from tasks.augment.objective import LEVELS, Bfloat16, LogObjective, LossScale, Reparametrise
 from tasks.base import Task

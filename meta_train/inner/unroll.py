@@ -9,9 +9,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from learned_opt.base import LearnedOptimizer, Params, Theta, eval_params, reads_eval_value
-from meta_train.expert import Expert, mixed
-from meta_train.horizons import Horizons, MetaStep
-from meta_train.resume import Buffer, Resume, fresh_buffer, risen
+from meta_train.inner.continuation import Buffer, Resume, fresh_buffer, risen
+from meta_train.inner.expert import Expert, mixed
+from meta_train.inner.horizons import Horizons, MetaStep
 from tasks.base import Cfg, Data, Split, Task, TaskFamily
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta_train.horizons import Exponential, Fixed, Growing, LogUniform
+from meta_train.inner.horizons import Exponential, Fixed, Growing, LogUniform
 
 
 def draw(horizons, count=20000):

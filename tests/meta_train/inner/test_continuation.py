@@ -7,10 +7,10 @@ import pytest
 from toys import Descent, NoisyLine, Parabola
 
 from meta_train.estimators import ESTIMATORS, PES
-from meta_train.horizons import Fixed
-from meta_train.objectives import MeanLoss
-from meta_train.resume import Buffer, Resume, risen
-from meta_train.unroll import Episodes, start, unroll
+from meta_train.inner.continuation import Buffer, Resume, risen
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.objectives import MeanLoss
+from meta_train.inner.unroll import Episodes, start, unroll
 
 STEP = jnp.int32(0)
 THETA = {"rate": jnp.float32(0.1)}

@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from meta_train.unroll import Trajectory
+from meta_train.inner.unroll import Trajectory
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from toys import Descent, NoisyLine
 
-from meta_train.horizons import Fixed
-from meta_train.objectives import (
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.objectives import (
     OBJECTIVES,
     ExcessLoss,
     FinalLoss,
@@ -14,7 +14,7 @@ from meta_train.objectives import (
     MinLoss,
     NormalizedLoss,
 )
-from meta_train.unroll import Episodes, Trajectory, start, unroll
+from meta_train.inner.unroll import Episodes, Trajectory, start, unroll
 
 
 def trajectory(loss, bound=1.0):

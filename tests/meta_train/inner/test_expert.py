@@ -8,10 +8,10 @@ from toys import Descent, Parabola
 
 from learned_opt.learned.hierarchical_rnn import PRESETS
 from meta_train.estimators import PES
-from meta_train.expert import Expert, mixed
-from meta_train.horizons import Fixed
-from meta_train.objectives import MeanLoss
-from meta_train.unroll import Episodes, start, unroll
+from meta_train.inner.expert import Expert, mixed
+from meta_train.inner.horizons import Fixed
+from meta_train.inner.objectives import MeanLoss
+from meta_train.inner.unroll import Episodes, start, unroll
 
 DATA = ()
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.horizons import MetaStep
+from meta_train.inner.horizons import MetaStep
 
 
 @dataclass(frozen=True)
