@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from meta_train.chosen import chosen_entries
-from meta_train.curve_cache import CurveCache
-from meta_train.evaluate import Entry, Session, evaluate, standard_baselines
+from meta_train.evaluation.curve_cache import CurveCache
+from meta_train.evaluation.evaluate import Entry, Session, evaluate, standard_baselines
 
 SUITE, SEEDS, STEPS = "heldout_small", 3, 1000
 TARGET, BASELINES = "hierarchical_rnn", ("adam", "adam_1e-3")

@@ -18,7 +18,7 @@ from meta_train.controller.blocks import is_ppo
 from meta_train.controller.build import build_ppo
 from meta_train.curriculum import Curriculum
 from meta_train.estimators.base import GradientEstimator
-from meta_train.evaluate import selection_score
+from meta_train.evaluation.evaluate import selection_score
 from meta_train.inner.objectives import Objective
 from meta_train.inner.unroll import Episodes
 from meta_train.learner import GradientLearner, MetaLearner

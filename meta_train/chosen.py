@@ -8,7 +8,7 @@ from pathlib import Path
 
 from learned_opt import io
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.baselines import Entry, find_rule, names_rule, setting, standard_baselines
+from meta_train.evaluation.entries import Entry, find_rule, names_rule, setting, standard_baselines
 
 
 def short_name(name: str) -> str:

@@ -298,9 +298,9 @@ def _explain(error: Exception) -> tuple[int, str] | None:
     from meta_train.checkpoint import CheckpointError, Unsaved
     from meta_train.config_errors import ConfigError
     from meta_train.distributed import ClusterError, Lost
+    from meta_train.evaluation.results import ResultsError
     from meta_train.figures import MissingExtra
     from meta_train.loop import NothingFinite
-    from meta_train.results import ResultsError
     from meta_train.run_folder import RunError
     from tasks.base import MissingData
 

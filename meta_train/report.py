@@ -11,9 +11,9 @@ from meta_train import (
     robustness_page,
     wording,
 )
+from meta_train.evaluation.results import Report
 from meta_train.figures import MissingExtra
 from meta_train.report_text import table
-from meta_train.results import Report
 
 __all__ = ["MissingExtra", "html", "table", "write_html"]
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from meta_train import figures, page, stats, wording
+from meta_train import figures, page, wording
+from meta_train.evaluation import statistics as stats
+from meta_train.evaluation.results import Report
 from meta_train.forms import CONSTANT, LEARNED
 from meta_train.page import Cell
-from meta_train.results import Report
 from meta_train.wording import interval, mean_of, number, times
 
 GROUPS = {LEARNED: "Learned", CONSTANT: "Hand-designed, constant rate"}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from meta_train import wording
-from meta_train.results import Report
+from meta_train.evaluation.results import Report
 from meta_train.wording import interval, times
 
 WIDTH = 100  # columns of the terminal

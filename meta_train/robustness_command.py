@@ -15,8 +15,9 @@ BESIDE = "relative_adam,adam"
 def robustness(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train import robustness as sweeps, robustness_page as pages
+    from meta_train import robustness_page as pages
     from meta_train.chosen import chosen_entries, results_folder, short_name
+    from meta_train.evaluation import robustness as sweeps
     from meta_train.figures import MissingExtra
 
     with usage():

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from meta_train import figures, page, stats
+from meta_train import figures, page
+from meta_train.evaluation import statistics as stats
+from meta_train.evaluation.robustness_results import OWN, WORST, Robustness
 from meta_train.figures import Series
 from meta_train.page import Cell
-from meta_train.robustness_results import OWN, WORST, Robustness
 from meta_train.wording import counted, number
 
 MOST_TICKS = 8

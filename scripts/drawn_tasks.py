@@ -21,12 +21,12 @@ import numpy as np
 from learned_opt.registry import HAND_DESIGNED
 from meta_train import measuring
 from meta_train.arguments import names, positive
-from meta_train.baselines import Entry, half_decades, setting
 from meta_train.chosen import chosen_entries
-from meta_train.evaluate import check, evaluate
+from meta_train.evaluation.entries import Entry, half_decades, setting
+from meta_train.evaluation.evaluate import check, evaluate
+from meta_train.evaluation.results import YARDSTICK, Report
 from meta_train.interruption import Interrupted
 from meta_train.report_text import speedups, table
-from meta_train.results import YARDSTICK, Report
 from meta_train.starting import start_jax
 from tasks.base import TaskFamily
 from tasks.cost import Limit

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from meta_train import stats
-from meta_train.results import Grid, Report
+from meta_train.evaluation import statistics as stats
+from meta_train.evaluation.results import Grid, Report
 
 STEPS = tuple(range(0, 101, 10))
 

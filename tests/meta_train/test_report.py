@@ -15,9 +15,9 @@ from meta_train import (
     report_figures,
     report_tables,
     report_text,
-    stats,
     wording,
 )
+from meta_train.evaluation import statistics as stats
 
 VOID = {"meta", "br", "line", "path", "use", "rect", "image"}
 

@@ -6,7 +6,7 @@ import pytest
 
 from meta_train import training_report
 from meta_train.config import load
-from meta_train.results import ResultsError
+from meta_train.evaluation.results import ResultsError
 
 ROOT = Path(__file__).parents[2]
 

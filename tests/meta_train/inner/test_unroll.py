@@ -8,10 +8,10 @@ import pytest
 from toys import Descent, NoisyLine, parabola
 
 from learned_opt.base import reads_eval_value
+from meta_train.evaluation.programs import AsDeployed, build_program
+from meta_train.evaluation.robustness import FixedHorizon
 from meta_train.inner.horizons import Fixed
 from meta_train.inner.unroll import Episodes, start, unroll
-from meta_train.robustness import FixedHorizon
-from meta_train.runs import AsDeployed, build_program
 
 THETA = {"rate": jnp.float32(0.1)}
 

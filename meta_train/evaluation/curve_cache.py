@@ -25,13 +25,18 @@ import numpy as np
 from learned_opt.files import write_whole
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.hand.table import HAND_DESIGNED
-from meta_train.runs import Setting
+from meta_train.evaluation.programs import Setting
 from meta_train.starting import cache_folder
 from tasks.base import TaskFamily
 from tasks.suites import describe
 
 PACKAGES = ("learned-opt", "jax", "jaxlib", "optax", "numpy")
-SOURCES = ("learned_opt", "tasks", "meta_train/runs.py", "meta_train/inner/unroll.py")
+SOURCES = (
+    "learned_opt",
+    "tasks",
+    "meta_train/evaluation/programs.py",
+    "meta_train/inner/unroll.py",
+)
 NUMERICS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
 log = logging.getLogger(__name__)
 
@@ -164,7 +169,7 @@ def package_versions() -> dict[str, str]:
 @functools.cache
 def _code() -> str:
     """A hash of the source files that decide what a run gives."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     found = hashlib.sha256()
     for source in SOURCES:
         path = root / source

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from meta_train.results import Report, ResultsError
+from meta_train.evaluation.results import Report, ResultsError
 
 SAME = 1e-6  # relative: closer curves are the same run, made twice
 

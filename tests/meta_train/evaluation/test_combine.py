@@ -5,8 +5,8 @@ import pytest
 from reports import make_report
 
 from meta_train import cli
-from meta_train.comparison import combine
-from meta_train.results import Report, ResultsError
+from meta_train.evaluation.combine import combine
+from meta_train.evaluation.results import Report, ResultsError
 
 
 def saved(tmp_path, **reports):

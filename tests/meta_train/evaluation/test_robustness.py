@@ -12,12 +12,13 @@ import pytest
 from reports import make_report
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train import report as reports, robustness as module, robustness_page as pages
+from meta_train import report as reports, robustness_page as pages
 from meta_train.cli import main
-from meta_train.evaluate import Entry
-from meta_train.results import ResultsError
-from meta_train.robustness import SWEEPS, check, run
-from meta_train.robustness_results import Robustness
+from meta_train.evaluation import robustness as module
+from meta_train.evaluation.evaluate import Entry
+from meta_train.evaluation.results import ResultsError
+from meta_train.evaluation.robustness import SWEEPS, check, run
+from meta_train.evaluation.robustness_results import Robustness
 from tasks.families.convex import IsotropicQuadratic
 from tasks.families.mlp import MLPClassifier
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meta_train import stats
-from meta_train.stats import Curves
+from meta_train.evaluation import statistics as stats
+from meta_train.evaluation.statistics import Curves
 
 
 class Scores(NamedTuple):

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from learned_opt.naming import check_name
-from meta_train import stats
-from meta_train.scores.against import Scores, score
-from meta_train.scores.budgets import Budget, budgets, per_task, trial_ratios
-from meta_train.scores.paired import Comparison, compare
-from meta_train.scores.validation import Trials, Validation, validate
-from meta_train.scores.verdicts import Verdict, ranking, verdicts
+from meta_train.evaluation import statistics as stats
+from meta_train.evaluation.scores.against import Scores, score
+from meta_train.evaluation.scores.budgets import Budget, budgets, per_task, trial_ratios
+from meta_train.evaluation.scores.paired import Comparison, compare
+from meta_train.evaluation.scores.validation import Trials, Validation, validate
+from meta_train.evaluation.scores.verdicts import Verdict, ranking, verdicts
 
 TUNED = " (tuned)"  # behind the name of an entry that is tuned per task
 YARDSTICK = f"adam{TUNED}"

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from meta_train import stats
-from meta_train.scores.against import envelope, score
-from meta_train.scores.verdicts import ranking, verdicts
+from meta_train.evaluation import statistics as stats
+from meta_train.evaluation.scores.against import envelope, score
+from meta_train.evaluation.scores.verdicts import ranking, verdicts
 
 STEPS = np.arange(0, 101, 10)
 

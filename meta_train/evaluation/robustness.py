@@ -10,9 +10,9 @@ from jaxtyping import Array, PRNGKeyArray
 
 from learned_opt.base import Horizon, LearnedOptimizer, Theta, reads_eval_value
 from learned_opt.naming import check_name
-from meta_train import evaluate
-from meta_train.evaluate import DEFAULT_POINTS, Entry, Session
-from meta_train.robustness_results import OWN, Robustness
+from meta_train.evaluation import evaluate
+from meta_train.evaluation.evaluate import DEFAULT_POINTS, Entry, Session
+from meta_train.evaluation.robustness_results import OWN, Robustness
 from tasks.augment.base import Augmentation, augment
 from tasks.augment.objective import Bfloat16, LossScale, Reparametrise
 from tasks.base import TaskFamily

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from meta_train.scores.validation import Trials, validate
+from meta_train.evaluation.scores.validation import Trials, validate
 
 BOUND = np.zeros((1, 2))
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meta_train import stats
-from meta_train.results import ResultsError
+from meta_train.evaluation import statistics as stats
+from meta_train.evaluation.results import ResultsError
 
 METADATA = b"learned_opt.robustness"
 AXES = ("point", "optimizer", "task", "seed", "step")

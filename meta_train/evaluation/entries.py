@@ -12,8 +12,8 @@ from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
 from meta_train import yaml_text
-from meta_train.results import TUNED
-from meta_train.runs import Setting
+from meta_train.evaluation.programs import Setting
+from meta_train.evaluation.results import TUNED
 
 STANDARD = ("adam", "adamw+warmup_cosine", "adam_1e-3", "relative_adam", "relative_soap")
 UNTUNED = ("relative_adam", "relative_soap")

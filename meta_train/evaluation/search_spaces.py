@@ -9,8 +9,8 @@ import numpy as np
 from learned_opt.hand.hyperparameters import Hyperparameter
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
-from meta_train.baselines import grid
-from meta_train.opt_list import LINES, configuration
+from meta_train.evaluation.entries import grid
+from meta_train.evaluation.nadamw_list import LINES, configuration
 from tasks.distributions.draws import Draws
 
 Trial = dict[str, Any]  # hyperparameters in optax's spelling

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, mannwhitneyu, wilcoxon
 
-from meta_train.scores.paired import compare, probability_of_improvement, signed_rank_p
+from meta_train.evaluation.scores.paired import compare, probability_of_improvement, signed_rank_p
 
 RNG = np.random.default_rng(0)
 

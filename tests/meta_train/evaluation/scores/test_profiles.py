@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from meta_train.scores import profiles
+from meta_train.evaluation.scores import profiles
 
 
 def test_run_profiles_count_what_is_above():

@@ -15,10 +15,10 @@ import pytest
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.learned.small_fc import SmallFC
 from learned_opt.registry import HAND_DESIGNED
-from meta_train import curve_cache, measure as module
-from meta_train.baselines import Entry, Setting, setting, standard_baselines
-from meta_train.curve_cache import CurveCache, Curves, cache_key
-from meta_train.evaluate import Session, evaluate
+from meta_train.evaluation import curve_cache, measure as module
+from meta_train.evaluation.curve_cache import CurveCache, Curves, cache_key
+from meta_train.evaluation.entries import Entry, Setting, setting, standard_baselines
+from meta_train.evaluation.evaluate import Session, evaluate
 from meta_train.interruption import Interrupted
 from meta_train.progress import Countdown
 from tasks.families.synthetic import Quadratic
@@ -215,7 +215,7 @@ def command(folder: Path, *more: str, **env: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.baselines import grid, standard_baselines
+from meta_train.evaluation.entries import grid, standard_baselines
 
 COMMON = ("adam", "adamw", "soap", "muon", "schedule_free_adamw")
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train import curve_cache
 from meta_train.cli import main
-from meta_train.opt_list import LINES, configuration
-from meta_train.results import Report
-from meta_train.search_spaces import SPACES, find_trials
-from meta_train.tune import normalised_scores
+from meta_train.evaluation import curve_cache
+from meta_train.evaluation.nadamw_list import LINES, configuration
+from meta_train.evaluation.results import Report
+from meta_train.evaluation.search_spaces import SPACES, find_trials
+from meta_train.evaluation.tune import normalised_scores
 
 FITTING = {"nadamw": "nadamw_optlist", "opt_list": "nadamw_optlist"}
 

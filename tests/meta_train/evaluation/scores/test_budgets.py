@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from meta_train.scores.budgets import best_of, budgets, trial_ratios
+from meta_train.evaluation.scores.budgets import best_of, budgets, trial_ratios
 
 
 def test_best_of_some_trials_is_the_mean_over_all_choices():

@@ -10,9 +10,15 @@ import pytest
 from learned_opt.base import EvalPoint
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.registry import HAND_DESIGNED
-from meta_train import evaluate as module
-from meta_train.evaluate import Entry, Report, evaluate, selection_score, standard_baselines
-from meta_train.results import ResultsError
+from meta_train.evaluation import evaluate as module
+from meta_train.evaluation.evaluate import (
+    Entry,
+    Report,
+    evaluate,
+    selection_score,
+    standard_baselines,
+)
+from meta_train.evaluation.results import ResultsError
 from tasks.base import Task
 
 LOADS = []

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import comb
 
-from meta_train import stats
+from meta_train.evaluation import statistics as stats
 
 TRIALS = (1, 3, 10)
 
