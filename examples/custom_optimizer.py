@@ -15,7 +15,7 @@ from meta_train.estimators import PES
 from meta_train.inner.horizons import LogUniform
 from meta_train.inner.objectives import LogLoss
 from meta_train.inner.unroll import Episodes
-from meta_train.learner import GradientLearner
+from meta_train.learners.gradient import GradientLearner
 from tasks.families.synthetic import Quadratic
 
 MOMENTA = (0.0, 0.9, 0.99)

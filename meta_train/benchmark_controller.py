@@ -11,8 +11,8 @@ from learned_opt.registry import make
 from meta_train.benchmark import medians
 from meta_train.build import build_learner
 from meta_train.config import Config
-from meta_train.controller.environment import baseline_losses, draw_task
-from meta_train.controller.learner import ControllerState, PPOLearner
+from meta_train.learners.ppo.environment import baseline_losses, draw_task
+from meta_train.learners.ppo.learner import ControllerState, PPOLearner
 
 REPETITIONS = 5
 

@@ -20,7 +20,7 @@ from learned_opt.registry import HAND_DESIGNED
 from meta_train.benchmark import medians, peak_memory
 from meta_train.build import build_gradient_learner, build_tasks
 from meta_train.config import Config
-from meta_train.learner import GradientLearner
+from meta_train.learners.gradient import GradientLearner
 from tasks.cost import cost
 
 SECONDS = 10.0

@@ -21,7 +21,7 @@ from meta_train.estimators.base import GradientEstimator
 from meta_train.evaluation.evaluate import selection_score
 from meta_train.inner.objectives import Objective
 from meta_train.inner.unroll import Episodes
-from meta_train.learner import GradientLearner, MetaLearner
+from meta_train.learners.gradient import GradientLearner, MetaLearner
 from meta_train.parallel import Parallel
 from meta_train.stages import stages
 from tasks.augment.base import augment

@@ -12,7 +12,6 @@ from learned_opt.locate import packaged
 from learned_opt.registry import LEARNED
 from learned_opt.spec import translated
 from meta_train import yaml_text
-from meta_train.aggregate import FamilyScale
 from meta_train.config_errors import ConfigError, Problem, explain
 from meta_train.controller.blocks import PPOBlock, check_buckets, check_ppo, is_ppo
 from meta_train.estimators import ESTIMATORS
@@ -20,7 +19,8 @@ from meta_train.inner.continuation import Resume
 from meta_train.inner.expert import Expert
 from meta_train.inner.horizons import HORIZONS
 from meta_train.inner.objectives import OBJECTIVES
-from meta_train.meta_optimizers import META_OPTIMIZERS
+from meta_train.learners.family_mean import FamilyScale
+from meta_train.learners.meta_optimizers import META_OPTIMIZERS
 from meta_train.overrides import apply
 from meta_train.schema import Described, Model, describe, union, with_preset
 from tasks.augment.registry import AUGMENTATIONS

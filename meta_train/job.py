@@ -18,7 +18,7 @@ from meta_train.build import build_curriculum, build_score, build_start
 from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_steps
 from meta_train.config import Config
 from meta_train.curriculum import Curriculum
-from meta_train.learner import MetaLearner
+from meta_train.learners.gradient import MetaLearner
 from meta_train.loop import Best, Loop, Plan, RunState, begin, last_record
 from meta_train.progress import Progress
 from meta_train.run_folder import RunError, RunFolder

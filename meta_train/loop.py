@@ -12,7 +12,7 @@ from learned_opt.base import Theta
 from learned_opt.monitoring.record import records
 from meta_train.curriculum import Curriculum
 from meta_train.distributed import Agreement, Wish
-from meta_train.learner import LearnerState, MetaLearner
+from meta_train.learners.gradient import LearnerState, MetaLearner
 from meta_train.progress import Progress
 from meta_train.sinks import Sink
 

@@ -31,10 +31,10 @@ from learned_opt.io import read
 from learned_opt.locate import locate
 from meta_train import config as configs
 from meta_train.build import build_learner
-from meta_train.controller.environment import Environment
-from meta_train.controller.record import record
-from meta_train.controller.reward import fit_curve, log_progress, reward
-from meta_train.controller.trial import Trial, by_controller, by_rule, greedy, play
+from meta_train.learners.ppo.environment import Environment
+from meta_train.learners.ppo.recording import record
+from meta_train.learners.ppo.reward import fit_curve, log_progress, reward
+from meta_train.learners.ppo.trial import Trial, by_controller, by_rule, greedy, play
 from meta_train.starting import start_jax
 from tasks.families.autoencoder import MLPAutoencoder
 from tasks.families.cnn import CNNClassifier

@@ -20,7 +20,7 @@ import optax
 
 from meta_train import config as configs
 from meta_train.build import build_learner
-from meta_train.meta_optimizers import Learned
+from meta_train.learners.meta_optimizers import Learned
 from meta_train.starting import start_jax
 
 matplotlib.use("svg")

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from learned_opt.naming import check_name
 from meta_train.config_errors import Problem
-from meta_train.controller.settings import PPO, Bucket
+from meta_train.learners.ppo.settings import PPO, Bucket
 from meta_train.schema import Described, Model, describe
 
 BucketBlock = describe(None, Bucket)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from meta_train.controller.environment import Environment
-from meta_train.controller.learner import PPOLearner
-from meta_train.controller.settings import Bucket
+from meta_train.learners.ppo.environment import Environment
+from meta_train.learners.ppo.learner import PPOLearner
+from meta_train.learners.ppo.settings import Bucket
 from meta_train.parallel import Parallel
 from tasks.base import TaskMix
 

@@ -19,8 +19,9 @@ def record(args: argparse.Namespace) -> int:
     from learned_opt.controller.lhopt import LHOPT
     from learned_opt.controller.recording import write
     from meta_train.chosen import short_name
-    from meta_train.controller import record as recording, schedule_page as pages
-    from meta_train.controller.environment import Environment
+    from meta_train.controller import schedule_page as pages
+    from meta_train.learners.ppo import recording
+    from meta_train.learners.ppo.environment import Environment
 
     rule, theta, _ = io.read(io.locate(args.name))
     if not isinstance(rule, LHOPT):

@@ -14,7 +14,7 @@ from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.learned.hierarchical_rnn import PRESETS
 from meta_train import config as configs, yaml_text
 from meta_train.config_errors import ConfigError
-from meta_train.meta_optimizers import META_OPTIMIZERS
+from meta_train.learners.meta_optimizers import META_OPTIMIZERS
 from meta_train.reference import reference
 from meta_train.schema import blocks
 

@@ -19,7 +19,7 @@ from meta_train.estimators import PES
 from meta_train.inner.horizons import Fixed
 from meta_train.inner.objectives import MeanLoss
 from meta_train.inner.unroll import Episodes
-from meta_train.learner import GradientLearner
+from meta_train.learners.gradient import GradientLearner
 from meta_train.loop import Loop, Plan, begin
 from meta_train.parallel import Parallel
 from meta_train.progress import Progress

@@ -193,7 +193,7 @@ def test_a_log_service_that_is_gone_is_one_warning(tiny, whole, tmp_path):
 @pytest.fixture
 def poisoned(monkeypatch):
     """Families lose every finite loss after the meta-steps that are given by their names."""
-    from meta_train.learner import GradientLearner
+    from meta_train.learners.gradient import GradientLearner
     from tasks.families.synthetic import Quadratic
 
     task, step, healthy = Quadratic.task, GradientLearner.step, {}

@@ -10,7 +10,7 @@ from toys import Descent
 
 from meta_train.checkpoint import Checkpoints
 from meta_train.curriculum import Curriculum
-from meta_train.learner import MetaTrainState
+from meta_train.learners.gradient import MetaTrainState
 from meta_train.loop import Loop, Plan, begin
 from meta_train.progress import Progress
 

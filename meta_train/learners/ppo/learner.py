@@ -13,16 +13,16 @@ from learned_opt.base import Theta
 from learned_opt.controller.actions import Table, draw_values, start_values
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.controller.network import Normaliser
-from meta_train.controller import ppo
-from meta_train.controller.agent import Agent, Memory, Scales, Seen
-from meta_train.controller.critic import Baseline, features, raise_bar
-from meta_train.controller.environment import Environment, baseline_losses, draw_task
-from meta_train.controller.metrics import describe
-from meta_train.controller.ppo import Returns, Rollout
-from meta_train.controller.rollout import Episode, episode
-from meta_train.controller.settings import PPO
 from meta_train.estimators.base import Metrics
-from meta_train.learner import load_families
+from meta_train.learners.gradient import load_families
+from meta_train.learners.ppo import loss as ppo
+from meta_train.learners.ppo.agent import Agent, Memory, Scales, Seen
+from meta_train.learners.ppo.critic import Baseline, features, raise_bar
+from meta_train.learners.ppo.environment import Environment, baseline_losses, draw_task
+from meta_train.learners.ppo.loss import Returns, Rollout
+from meta_train.learners.ppo.metrics import describe
+from meta_train.learners.ppo.rollout import Episode, episode
+from meta_train.learners.ppo.settings import PPO
 from meta_train.parallel import AXIS, Parallel
 from tasks.base import Data
 

@@ -19,9 +19,9 @@ from learned_opt.controller.session import (
     inner_step,
     observe,
 )
-from meta_train.controller.agent import Choice, Seen
-from meta_train.controller.critic import Bar, fresh_history, privileged
-from meta_train.controller.environment import (
+from meta_train.learners.ppo.agent import Choice, Seen
+from meta_train.learners.ppo.critic import Bar, fresh_history, privileged
+from meta_train.learners.ppo.environment import (
     Environment,
     Run,
     Update,
@@ -30,7 +30,7 @@ from meta_train.controller.environment import (
     is_lost,
     stretch,
 )
-from meta_train.controller.reward import reward
+from meta_train.learners.ppo.reward import reward
 from tasks.base import Cfg, Data
 
 Choose = Callable[[Any, Seen, PRNGKeyArray], tuple[Any, Choice]]  # (memory, seen, key)

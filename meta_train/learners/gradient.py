@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import LearnedOptimizer, Theta, eval_params
 from learned_opt.naming import check_name
-from meta_train.aggregate import FamilyScale, family_factor, family_gradient, mean_metric
 from meta_train.estimators.base import EstimatorState, GradientEstimator, Metrics
+from meta_train.learners.family_mean import FamilyScale, family_factor, family_gradient, mean_metric
 from meta_train.parallel import AXIS, TASKS, Parallel
 from tasks.base import Data, TaskFamily
 
@@ -89,8 +89,8 @@ class GradientLearner:
 
     estimators and weights: one per task family. num_tasks: tasks of each family, a multiple of the
     number of devices. ema: decay of the moving average of theta, in [0, 1). family_scale: what the
-    mean gradient of a family is brought to before it is weighed (meta_train/aggregate.py). only:
-    the top-level groups of theta that are updated, all where empty.
+    mean gradient of a family is brought to before it is weighed (family_mean.py). only: the
+    top-level groups of theta that are updated, all where empty.
     """
 
     optimizer: LearnedOptimizer

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from meta_train.controller.advantages import advantages
-from meta_train.controller.settings import PPO
 from meta_train.estimators.base import Metrics
+from meta_train.learners.ppo.advantages import advantages
+from meta_train.learners.ppo.settings import PPO
 from meta_train.parallel import AXIS
 
 RETURNS_DECAY = 0.999  # of the returns' moments, for every return that is seen

@@ -10,8 +10,8 @@ from learned_opt.controller.lhopt import LHOPT
 from learned_opt.controller.recording import read
 from learned_opt.controller.schedule import replay
 from meta_train.cli import main
-from meta_train.controller.environment import Environment, baseline_losses
-from meta_train.controller.record import record, without_registers
+from meta_train.learners.ppo.environment import Environment, baseline_losses
+from meta_train.learners.ppo.recording import record, without_registers
 from tasks.families.synthetic import Quadratic
 
 RULE = LHOPT(dense=4, lstm=4, trunk=4)

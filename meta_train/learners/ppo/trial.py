@@ -17,7 +17,7 @@ from learned_opt.controller.actions import Values, start_values
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.controller.network import Recurrent
 from learned_opt.controller.session import STATISTICS_EVERY, Session, act, begin, observe
-from meta_train.controller.environment import (
+from meta_train.learners.ppo.environment import (
     Environment,
     Run,
     Update,
@@ -27,7 +27,7 @@ from meta_train.controller.environment import (
     ruled,
     stretch,
 )
-from meta_train.controller.rollout import controlled
+from meta_train.learners.ppo.rollout import controlled
 from tasks.base import Data
 
 

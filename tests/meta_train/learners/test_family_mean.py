@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta_train.aggregate import DECAY, family_factor, family_gradient, mean_metric
+from meta_train.learners.family_mean import DECAY, family_factor, family_gradient, mean_metric
 from meta_train.parallel import AXIS
 
 SHARDS, TASKS = 2, 3

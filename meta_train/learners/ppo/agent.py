@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from learned_opt.base import Theta
 from learned_opt.controller.network import Network, Normaliser, Recurrent
-from meta_train.controller.ppo import Judge, Judged, Weights
+from meta_train.learners.ppo.loss import Judge, Judged, Weights
 
 
 class Seen(NamedTuple):

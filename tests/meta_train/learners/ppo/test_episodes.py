@@ -10,10 +10,10 @@ from learned_opt import make
 from learned_opt.controller.actions import start_values
 from learned_opt.controller.network import Network, Normaliser
 from learned_opt.controller.session import Control
-from meta_train.controller.agent import Agent, Choice, Scales, Seen
-from meta_train.controller.critic import Baseline, features, raise_bar
-from meta_train.controller.environment import Environment, baseline_losses, draw_task
-from meta_train.controller.rollout import episode
+from meta_train.learners.ppo.agent import Agent, Choice, Scales, Seen
+from meta_train.learners.ppo.critic import Baseline, features, raise_bar
+from meta_train.learners.ppo.environment import Environment, baseline_losses, draw_task
+from meta_train.learners.ppo.rollout import episode
 from tasks.families.synthetic import Quadratic
 
 CONTROL = Control("small", registers=1, end_weights=(5.0,))

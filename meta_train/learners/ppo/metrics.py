@@ -2,10 +2,10 @@
 
 import jax.numpy as jnp
 
-from meta_train.controller.environment import Environment
-from meta_train.controller.reward import LIMIT
-from meta_train.controller.rollout import Episode
 from meta_train.estimators.base import Metrics
+from meta_train.learners.ppo.environment import Environment
+from meta_train.learners.ppo.reward import LIMIT
+from meta_train.learners.ppo.rollout import Episode
 
 PLACES = (0, 25, 50, 75, 100)  # percent of the pauses at which hyperparameters are logged
 

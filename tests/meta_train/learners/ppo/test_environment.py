@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta_train.controller.environment import Environment, Run, stretch
+from meta_train.learners.ppo.environment import Environment, Run, stretch
 from tasks.families.mlp import MLPClassifier
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from learned_opt import make
 from learned_opt.controller.lhopt import LHOPT
-from meta_train.controller.environment import Environment
-from meta_train.controller.trial import by_controller, by_rule, greedy, play
+from meta_train.learners.ppo.environment import Environment
+from meta_train.learners.ppo.trial import by_controller, by_rule, greedy, play
 from tasks.families.mlp import MLPClassifier
 
 RULE = LHOPT(registers=0, dense=4, lstm=4, trunk=4)

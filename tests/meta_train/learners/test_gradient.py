@@ -18,7 +18,7 @@ from meta_train.estimators import ESTIMATORS, PES, TruncatedBackprop
 from meta_train.inner.horizons import Fixed, LogUniform
 from meta_train.inner.objectives import MeanLoss
 from meta_train.inner.unroll import Episodes
-from meta_train.learner import GradientLearner
+from meta_train.learners.gradient import GradientLearner
 from tasks.families.mlp import MLPClassifier
 
 
@@ -217,7 +217,7 @@ print(json.dumps(out))
 
 def test_backends_and_device_counts_agree_and_go_on_from_one_another(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", AGREEMENT, str(Path(__file__).parents[1]), str(tmp_path)],
+        [sys.executable, "-c", AGREEMENT, str(Path(__file__).parents[2]), str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=250,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from meta_train.controller.reward import fit_curve, log_progress, reward
+from meta_train.learners.ppo.reward import fit_curve, log_progress, reward
 
 
 def by_hand(losses, steps, loss, cap):

@@ -7,8 +7,8 @@ import numpy as np
 from learned_opt.base import Theta
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.controller.recording import Recording
-from meta_train.controller.environment import Environment
-from meta_train.controller.trial import by_controller, greedy, play
+from meta_train.learners.ppo.environment import Environment
+from meta_train.learners.ppo.trial import by_controller, greedy, play
 
 NEVER = 1e9  # by which the logit of "no change" leads
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from learned_opt.controller.actions import Table, Values, relative, start_values
 from learned_opt.controller.history import END_WEIGHTS, History, cumulative, remember
-from meta_train.controller.reward import Curve, fit_curve, log_progress, reward
+from meta_train.learners.ppo.reward import Curve, fit_curve, log_progress, reward
 
 LARGEST_PROGRESS = 16.0  # of tau / T
 LARGEST_LOG = 20.0

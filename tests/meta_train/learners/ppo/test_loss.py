@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from meta_train.controller import ppo
-from meta_train.controller.advantages import advantages
-from meta_train.controller.settings import PPO, Bucket
+from meta_train.learners.ppo import loss as ppo
+from meta_train.learners.ppo.advantages import advantages
+from meta_train.learners.ppo.settings import PPO, Bucket
 from meta_train.parallel import AXIS
 
 SETTINGS = PPO()
