@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from meta_train.config import Config
+from meta_train.config.model import Config
 
 
 def meta(args: argparse.Namespace, config: Config, source: str) -> int:

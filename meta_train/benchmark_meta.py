@@ -19,7 +19,7 @@ from learned_opt.hand.spec import HandDesigned
 from learned_opt.registry import HAND_DESIGNED
 from meta_train.benchmark import medians, peak_memory
 from meta_train.build import build_gradient_learner, build_tasks
-from meta_train.config import Config
+from meta_train.config.model import Config
 from meta_train.learners.gradient import GradientLearner
 from tasks.cost import cost
 

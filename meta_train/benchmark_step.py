@@ -14,7 +14,7 @@ from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED, LEARNED, make
 from learned_opt.use import load
 from meta_train.benchmark import medians
-from meta_train.schema import presets_of
+from meta_train.config.schema import presets_of
 
 YARDSTICK = "optax.adam"
 WIDTH, DEPTH, NUM_STEPS = 512, 4, 1000

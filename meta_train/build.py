@@ -12,9 +12,10 @@ from learned_opt import io
 from learned_opt.base import Theta
 from learned_opt.monitoring.record import record
 from learned_opt.naming import check_name
-from meta_train.config import Config, families
-from meta_train.config_errors import ConfigError, Problem
-from meta_train.controller.blocks import is_ppo
+from meta_train.config.errors import ConfigError, Problem
+from meta_train.config.model import Config, families
+from meta_train.config.ppo import is_ppo
+from meta_train.config.stages import stages
 from meta_train.controller.build import build_ppo
 from meta_train.curriculum import Curriculum
 from meta_train.estimators.base import GradientEstimator
@@ -23,7 +24,6 @@ from meta_train.inner.objectives import Objective
 from meta_train.inner.unroll import Episodes
 from meta_train.learners.gradient import GradientLearner, MetaLearner
 from meta_train.parallel import Parallel
-from meta_train.stages import stages
 from tasks.augment.base import augment
 from tasks.base import TaskMix
 

@@ -95,7 +95,7 @@ def inspect(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(about, indent=1))
         return 0
-    from meta_train.yaml_text import dump
+    from meta_train.config.yaml_subset import dump
 
     print(dump(about), end="")
     return 0
@@ -131,7 +131,7 @@ def config_check(args: argparse.Namespace) -> int:
 
 
 def config_show(args: argparse.Namespace) -> int:
-    from meta_train import config as configs
+    from meta_train.config import model as configs
 
     print(configs.dump(configs.load(find_config(args.config), args.overrides)), end="")
     return 0
@@ -139,7 +139,7 @@ def config_show(args: argparse.Namespace) -> int:
 
 def config_reference(args: argparse.Namespace) -> int:
     del args
-    from meta_train.reference import reference
+    from meta_train.config.reference import reference
 
     print(reference(), end="")
     return 0
@@ -296,7 +296,7 @@ def _explain(error: Exception) -> tuple[int, str] | None:
     """Exit code and message for what the user can mend, None for what is a fault of the code."""
     from learned_opt.locate import WeightsError
     from meta_train.checkpoint import CheckpointError, Unsaved
-    from meta_train.config_errors import ConfigError
+    from meta_train.config.errors import ConfigError
     from meta_train.distributed import ClusterError, Lost
     from meta_train.evaluation.results import ResultsError
     from meta_train.figures import MissingExtra

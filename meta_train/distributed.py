@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from meta_train.config_errors import ConfigError
+from meta_train.config.errors import ConfigError
 
 SECONDS_WITHOUT_SIGN = 30  # of life from a process before the others end
 SECONDS_BETWEEN_QUESTIONS = 1.0

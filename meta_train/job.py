@@ -16,7 +16,7 @@ from learned_opt.base import LearnedOptimizer, Theta
 from meta_train import distributed, run_folder
 from meta_train.build import build_curriculum, build_score, build_start
 from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_steps
-from meta_train.config import Config
+from meta_train.config.model import Config
 from meta_train.curriculum import Curriculum
 from meta_train.learners.gradient import MetaLearner
 from meta_train.loop import Best, Loop, Plan, RunState, begin, last_record

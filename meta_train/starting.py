@@ -52,7 +52,7 @@ def find_config(name: str) -> Path:
 
 def load_config(args: argparse.Namespace, cached: bool = True) -> tuple[Any, str]:
     """The config of a command and the name it has in messages; JAX is ready for it."""
-    from meta_train import config as configs
+    from meta_train.config import model as configs
 
     path = find_config(args.config)
     config = configs.load(path, args.overrides)

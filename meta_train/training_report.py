@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meta_train import config as configs, figures, page
-from meta_train.config import Config
-from meta_train.config_errors import ConfigError
+from meta_train import figures, page
+from meta_train.config import model as configs
+from meta_train.config.errors import ConfigError
+from meta_train.config.model import Config
+from meta_train.config.stages import stages
 from meta_train.estimators.base import BINS
 from meta_train.evaluation import statistics as stats
 from meta_train.evaluation.results import ResultsError
 from meta_train.figures import Series
 from meta_train.histogram_report import histograms, read_histograms
-from meta_train.stages import stages
 
 POINTS = 200  # of a drawn curve
 DRAWN_HORIZONS = 40

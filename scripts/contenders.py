@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 import learned_opt
-from meta_train import yaml_text
+from meta_train.config import yaml_subset as yaml_text
 
 ADAMW = "adamw:schedule=warmup_cosine:learning_rate="
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of AdamW

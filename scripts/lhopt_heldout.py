@@ -29,8 +29,8 @@ from learned_opt.controller.recording import Recording
 from learned_opt.controller.schedule import schedules
 from learned_opt.io import read
 from learned_opt.locate import locate
-from meta_train import config as configs
 from meta_train.build import build_learner
+from meta_train.config import model as configs
 from meta_train.learners.ppo.environment import Environment
 from meta_train.learners.ppo.recording import record
 from meta_train.learners.ppo.reward import fit_curve, log_progress, reward

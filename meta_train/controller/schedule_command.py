@@ -47,9 +47,9 @@ def _family(kind: str, overrides: Sequence[str]) -> Any:
     from pydantic import ValidationError
 
     from learned_opt.naming import check_name
-    from meta_train.config_errors import ConfigError, explain
-    from meta_train.overrides import apply
-    from meta_train.schema import describe
+    from meta_train.config.errors import ConfigError, explain
+    from meta_train.config.overrides import apply
+    from meta_train.config.schema import describe
     from tasks.registry import FAMILIES
 
     with usage():

@@ -11,7 +11,7 @@ from learned_opt.hand.schedules import SCHEDULES
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
-from meta_train import yaml_text
+from meta_train.config import yaml_subset as yaml_text
 from meta_train.evaluation.programs import Setting
 from meta_train.evaluation.results import TUNED
 

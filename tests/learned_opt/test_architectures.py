@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from learned_opt.registry import LEARNED
-from meta_train.schema import presets_of
+from meta_train.config.schema import presets_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 KERNEL = {"kernel": jnp.zeros((256, 512)), "bias": jnp.zeros(512)}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from meta_train import training_report
-from meta_train.config import load
+from meta_train.config.model import load
 from meta_train.evaluation.results import ResultsError
 
 ROOT = Path(__file__).parents[2]

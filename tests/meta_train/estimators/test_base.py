@@ -9,7 +9,7 @@ import pytest
 from particles import begin, estimate
 from toys import Descent, NoisyLine, Parabola, parabola
 
-from meta_train import yaml_text
+from meta_train.config import yaml_subset as yaml_text
 from meta_train.estimators import ESTIMATORS
 from meta_train.estimators.base import describe
 from meta_train.inner.horizons import Fixed, LogUniform

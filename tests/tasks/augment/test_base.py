@@ -10,9 +10,9 @@ import optax
 import pytest
 from bowls import Bowl, on, plain, seen
 
-from meta_train import config as configs
 from meta_train.cli import main
-from meta_train.config_errors import ConfigError
+from meta_train.config import model as configs
+from meta_train.config.errors import ConfigError
 from tasks.augment.base import Augmentation, Augmented, augment
 from tasks.augment.objective import Bfloat16, LogObjective, LossScale, Reparametrise
 from tasks.augment.registry import AUGMENTATIONS

@@ -4,8 +4,8 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from meta_train import yaml_text
-from meta_train.config_errors import ConfigError, Path, Problem, dotted
+from meta_train.config import yaml_subset as yaml_text
+from meta_train.config.errors import ConfigError, Path, Problem, dotted
 
 
 def apply(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], dict[Path, str]]:

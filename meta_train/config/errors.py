@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from learned_opt.naming import nearest
-from meta_train.schema import Model, blocks, kind_of
+from meta_train.config.schema import Model, blocks, kind_of
 
 Path = tuple[str | int, ...]
 

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import Field
 
 from learned_opt.naming import check_name
-from meta_train.config_errors import Problem
+from meta_train.config.errors import Problem
+from meta_train.config.schema import Described, Model, describe
 from meta_train.learners.ppo.settings import PPO, Bucket
-from meta_train.schema import Described, Model, describe
 
 BucketBlock = describe(None, Bucket)
 # Keys of a config that say nothing to PPO, whose buckets hold all that there is to say.

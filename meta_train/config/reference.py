@@ -8,9 +8,9 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from learned_opt.spec import spec_of
-from meta_train.config import CHANGEABLE, Config
-from meta_train.schema import Described, Model, blocks, kind_of, presets_of
-from meta_train.yaml_text import dump
+from meta_train.config.model import CHANGEABLE, Config
+from meta_train.config.schema import Described, Model, blocks, kind_of, presets_of
+from meta_train.config.yaml_subset import dump
 
 HEAD = """\
 # The config, key by key

@@ -12,13 +12,13 @@ from hypothesis import given, settings, strategies as st
 from learned_opt import packaged
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.learned.hierarchical_rnn import PRESETS
-from meta_train import config as configs, yaml_text
-from meta_train.config_errors import ConfigError
+from meta_train.config import model as configs, yaml_subset as yaml_text
+from meta_train.config.errors import ConfigError
+from meta_train.config.reference import reference
+from meta_train.config.schema import blocks
 from meta_train.learners.meta_optimizers import META_OPTIMIZERS
-from meta_train.reference import reference
-from meta_train.schema import blocks
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOOD = """
 steps: 100
 optimizer: {kind: hierarchical_rnn, preset: nominal}

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from meta_train.config import load
-from meta_train.config_errors import ConfigError
-from meta_train.stages import stages
+from meta_train.config.errors import ConfigError
+from meta_train.config.model import load
+from meta_train.config.stages import stages
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SAMPLED = "tasks=[{kind: sampled, distribution: literature_paper, count: 2, first: 1}]"
 
 

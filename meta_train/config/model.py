@@ -11,9 +11,11 @@ from pydantic import BeforeValidator, Field, ValidationError
 from learned_opt.locate import packaged
 from learned_opt.registry import LEARNED
 from learned_opt.spec import translated
-from meta_train import yaml_text
-from meta_train.config_errors import ConfigError, Problem, explain
-from meta_train.controller.blocks import PPOBlock, check_buckets, check_ppo, is_ppo
+from meta_train.config import yaml_subset as yaml_text
+from meta_train.config.errors import ConfigError, Problem, explain
+from meta_train.config.overrides import apply
+from meta_train.config.ppo import PPOBlock, check_buckets, check_ppo, is_ppo
+from meta_train.config.schema import Described, Model, describe, union, with_preset
 from meta_train.estimators import ESTIMATORS
 from meta_train.inner.continuation import Resume
 from meta_train.inner.expert import Expert
@@ -21,8 +23,6 @@ from meta_train.inner.horizons import HORIZONS
 from meta_train.inner.objectives import OBJECTIVES
 from meta_train.learners.family_mean import FamilyScale
 from meta_train.learners.meta_optimizers import META_OPTIMIZERS
-from meta_train.overrides import apply
-from meta_train.schema import Described, Model, describe, union, with_preset
 from tasks.augment.registry import AUGMENTATIONS
 from tasks.base import TaskFamily
 from tasks.cost import Limit

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from meta_train.config import Config
+from meta_train.config.model import Config
 from tasks.distributions.sampled import Sampled
 
 
