@@ -25,7 +25,7 @@ def train(args: argparse.Namespace) -> int:
 
     with interruptible() as stopped:
         config, source = load_config(args)
-        from meta_train import distributed, job
+        from meta_train.run import job, processes as distributed
 
         if args.distributed:
             distributed.start(args.coordinator, args.processes, args.process_id)
@@ -74,7 +74,7 @@ def _check_processes(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> int:
     start_jax()
-    from meta_train.export import export_run
+    from meta_train.run.export import export_run
 
     with usage():
         card = export_run(Path(args.run), Path(args.file), args.step, args.results)
@@ -121,7 +121,7 @@ def data_prepare(args: argparse.Namespace) -> int:
 
 def config_check(args: argparse.Namespace) -> int:
     config, source = load_config(args)
-    from meta_train.build import build_curriculum, build_score, build_start
+    from meta_train.run.build import build_curriculum, build_score, build_start
 
     build_curriculum(config, source)
     build_score(config, source)
@@ -295,13 +295,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _explain(error: Exception) -> tuple[int, str] | None:
     """Exit code and message for what the user can mend, None for what is a fault of the code."""
     from learned_opt.locate import WeightsError
-    from meta_train.checkpoint import CheckpointError, Unsaved
     from meta_train.config.errors import ConfigError
-    from meta_train.distributed import ClusterError, Lost
     from meta_train.evaluation.results import ResultsError
     from meta_train.figures import MissingExtra
-    from meta_train.loop import NothingFinite
-    from meta_train.run_folder import RunError
+    from meta_train.run.checkpoint import CheckpointError, Unsaved
+    from meta_train.run.folder import RunError
+    from meta_train.run.loop import NothingFinite
+    from meta_train.run.processes import ClusterError, Lost
     from tasks.base import MissingData
 
     if isinstance(error, MissingData):
@@ -337,7 +337,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = explained or (FAILED, traceback.format_exc())
         print(message, file=sys.stderr)
         if together:
-            from meta_train import distributed
+            from meta_train.run import processes as distributed
 
             distributed.leave(code)
         return code
@@ -346,7 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entry(argv: Sequence[str] | None = None) -> None:
     """The console script: leaves with the code of `main`."""
     code = main(argv)
-    curriculum = sys.modules.get("meta_train.curriculum")
+    curriculum = sys.modules.get("meta_train.run.curriculum")
     if curriculum is not None and curriculum.compiling():
         # An interpreter that ends in order would abort in the middle of that thread.
         sys.stdout.flush()

@@ -52,7 +52,7 @@ def test_a_finished_run_resumes_to_nothing_and_to_more_steps(tiny, whole, tmp_pa
 def test_scores_of_another_evaluation_are_forgotten_for_good(
     tiny, tmp_path, small_suite, monkeypatch
 ):
-    from meta_train.job import Loop
+    from meta_train.run.job import Loop
 
     run = tmp_path / "run"
     scored = f"evaluation={{every: 4, suite: {small_suite}, seeds: 1, steps: 2}}"
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_used_is_left_alone(tiny, whole, tmp_path, capsy
 
 
 def test_a_run_folder_has_one_process_at_a_time(tiny, whole, capsys):
-    from meta_train.run_folder import RunFolder
+    from meta_train.run.folder import RunFolder
 
     other = RunFolder(whole)
     err = refused(capsys, "train", tiny, "--out", whole, "--resume")
@@ -206,7 +206,7 @@ def test_a_fault_of_the_code_keeps_its_traceback(tiny, tmp_path, monkeypatch):
     def fault(*args, **kwargs):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("meta_train.job.Loop.run", fault)
+    monkeypatch.setattr("meta_train.run.job.Loop.run", fault)
     with pytest.raises(ZeroDivisionError):
         main(["train", str(tiny), "--out", str(tmp_path / "run")])
     assert status(tmp_path / "run")["status"] == "failed"

@@ -9,10 +9,10 @@ import pytest
 from runs import weights
 
 from meta_train import histogram_report
-from meta_train.checkpoint import saved_steps
 from meta_train.cli import main
 from meta_train.heat_map import heat_map
 from meta_train.histogram_report import read_histograms, write_histogram_html
+from meta_train.run.checkpoint import saved_steps
 from meta_train.training_report import training_html
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from meta_train.build import build_tasks
 from meta_train.config.model import load
+from meta_train.run.build import build_tasks
 from tasks import suites
 from tasks.distributions import DISTRIBUTIONS
 from tasks.distributions.base import Listed

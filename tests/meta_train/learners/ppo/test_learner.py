@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from runs import metrics, same_run
 
-from meta_train.build import build_learner
 from meta_train.cli import main
 from meta_train.config import model as configs
 from meta_train.config.errors import ConfigError
+from meta_train.run.build import build_learner
 
 TINY = """
 steps: 4

@@ -15,7 +15,13 @@ import numpy as np
 import optax
 import pytest
 
-from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, read_arrays, saved_steps
+from meta_train.run.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    Unsaved,
+    read_arrays,
+    saved_steps,
+)
 
 
 class State(NamedTuple):
@@ -171,7 +177,7 @@ def test_a_save_that_fails_leaves_those_before_it_and_the_next_may_work(tmp_path
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("meta_train.checkpoint.write_whole", full)
+        patched.setattr("meta_train.run.checkpoint.write_whole", full)
         checkpoints.save(2, {"a": jnp.ones(3)})
         with pytest.raises(Unsaved, match="No space left on device"):
             checkpoints.wait()
@@ -184,7 +190,7 @@ def test_a_save_that_fails_leaves_those_before_it_and_the_next_may_work(tmp_path
 
 def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "meta_train.checkpoint.write_whole",
+        "meta_train.run.checkpoint.write_whole",
         lambda path, content: time.sleep(0.5) or path.write_bytes(bytes(content, "utf-8")
         if isinstance(content, str) else content),
     )  # fmt: skip

@@ -10,7 +10,7 @@ from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
 from meta_train.evaluation.evaluate import evaluate, standard_baselines
 from meta_train.evaluation.results import ResultsError
-from meta_train.export import compute, export_run
+from meta_train.run.export import compute, export_run
 
 RULE = HierarchicalRNN(RelativeAdam(), level_sizes=(2, 2, 2), use_relative_lr=False)
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from learned_opt import record, records
-from meta_train.sinks import Guarded, JsonLines, Wandb, keep_lines
+from meta_train.run.metrics_log import Guarded, JsonLines, Wandb, keep_lines
 
 
 def read(path):

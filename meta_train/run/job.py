@@ -13,16 +13,16 @@ import numpy as np
 
 from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
-from meta_train import distributed, run_folder
-from meta_train.build import build_curriculum, build_score, build_start
-from meta_train.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_steps
 from meta_train.config.model import Config
-from meta_train.curriculum import Curriculum
 from meta_train.learners.gradient import MetaLearner
-from meta_train.loop import Best, Loop, Plan, RunState, begin, last_record
 from meta_train.progress import Progress
-from meta_train.run_folder import RunError, RunFolder
-from meta_train.sinks import Guarded, JsonLines, Sink, Wandb, keep_lines, warn
+from meta_train.run import folder as run_folder, processes as distributed
+from meta_train.run.build import build_curriculum, build_score, build_start
+from meta_train.run.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_steps
+from meta_train.run.curriculum import Curriculum
+from meta_train.run.folder import RunError, RunFolder
+from meta_train.run.loop import Best, Loop, Plan, RunState, begin, last_record
+from meta_train.run.metrics_log import Guarded, JsonLines, Sink, Wandb, keep_lines, warn
 from tasks.suites import SUITES
 
 

@@ -14,15 +14,15 @@ import optax
 import pytest
 from toys import Descent, NoisyLine, Parabola
 
-from meta_train.curriculum import Curriculum
 from meta_train.estimators import PES
 from meta_train.inner.horizons import Fixed
 from meta_train.inner.objectives import MeanLoss
 from meta_train.inner.unroll import Episodes
 from meta_train.learners.gradient import GradientLearner
-from meta_train.loop import Loop, Plan, begin
 from meta_train.parallel import Parallel
 from meta_train.progress import Progress
+from meta_train.run.curriculum import Curriculum
+from meta_train.run.loop import Loop, Plan, begin
 
 FAMILIES = (NoisyLine(), Parabola(), NoisyLine(name="again"))
 
@@ -139,7 +139,7 @@ def test_a_run_ends_in_order_while_the_next_stage_compiles(tmp_path):
     out = tmp_path / "run"
     code = "from meta_train.cli import entry; entry()"
     phase = "phases=[{at: 50000, tasks: [{kind: resnet}, {kind: vision_transformer}]}]"
-    config = Path(__file__).parents[2] / "configs" / "smoke.yaml"
+    config = Path(__file__).parents[3] / "configs" / "smoke.yaml"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "train", config, "steps=100000", phase, "--out", out]
     )

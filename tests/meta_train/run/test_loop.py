@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from toys import Descent
 
-from meta_train.checkpoint import Checkpoints
-from meta_train.curriculum import Curriculum
 from meta_train.learners.gradient import MetaTrainState
-from meta_train.loop import Loop, Plan, begin
 from meta_train.progress import Progress
+from meta_train.run.checkpoint import Checkpoints
+from meta_train.run.curriculum import Curriculum
+from meta_train.run.loop import Loop, Plan, begin
 
 
 def fake_state(step, theta, key):

@@ -16,9 +16,9 @@ import yaml
 from runs import COMMAND, TINY, free_port, metrics, status, wait_for_lines
 
 from meta_train.cli import main, parse
-from meta_train.distributed import Agreement, Wish
+from meta_train.run.processes import Agreement, Wish
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ENDLESS = ["steps=60000", "meta_optimizer.schedule=constant"]
 
 
@@ -162,7 +162,7 @@ def test_processes_ask_each_other_about_once_a_second(monkeypatch):
             told.append(values)
             return np.stack([values, values])
 
-        patch = "meta_train.distributed.multihost_utils.process_allgather"
+        patch = "meta_train.run.processes.multihost_utils.process_allgather"
         monkeypatch.setattr(patch, collect)
         for agreement, wish in zip(agreements, wishes, strict=True):
             agreement(step, wish)

@@ -16,14 +16,14 @@ from meta_train.config.errors import ConfigError, Problem
 from meta_train.config.model import Config, families
 from meta_train.config.ppo import is_ppo
 from meta_train.config.stages import stages
-from meta_train.controller.build import build_ppo
-from meta_train.curriculum import Curriculum
 from meta_train.estimators.base import GradientEstimator
 from meta_train.evaluation.evaluate import selection_score
 from meta_train.inner.objectives import Objective
 from meta_train.inner.unroll import Episodes
 from meta_train.learners.gradient import GradientLearner, MetaLearner
 from meta_train.parallel import Parallel
+from meta_train.run.build_ppo import build_ppo
+from meta_train.run.curriculum import Curriculum
 from tasks.augment.base import augment
 from tasks.base import TaskMix
 
