@@ -297,7 +297,7 @@ def _explain(error: Exception) -> tuple[int, str] | None:
     from learned_opt.locate import WeightsError
     from meta_train.config.errors import ConfigError
     from meta_train.evaluation.results import ResultsError
-    from meta_train.figures import MissingExtra
+    from meta_train.reports.figures import MissingExtra
     from meta_train.run.checkpoint import CheckpointError, Unsaved
     from meta_train.run.folder import RunError
     from meta_train.run.loop import NothingFinite

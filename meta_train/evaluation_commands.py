@@ -12,10 +12,10 @@ from meta_train.starting import start_jax
 def evaluate(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train import report as reports
     from meta_train.chosen import chosen_entries, results_folder, short_name
     from meta_train.evaluation import evaluate as evaluation
     from meta_train.evaluation.results import find_yardstick
+    from meta_train.reports import evaluation as reports
     from tasks.suites import SUITES
 
     with usage():
@@ -66,9 +66,9 @@ def tune(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     start_jax()
-    from meta_train import report as reports, robustness_page
     from meta_train.evaluation.results import Report
-    from meta_train.training_report import write_training_html
+    from meta_train.reports import evaluation as reports, robustness as robustness_page
+    from meta_train.reports.meta_training import write_training_html
 
     folder = Path(args.folders[0])
     seen = Report.load(args.seen) if args.seen else None
@@ -88,9 +88,9 @@ def report(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace, seen: Any) -> int:
-    from meta_train import report as reports
     from meta_train.chosen import results_folder
     from meta_train.evaluation.combine import combine
+    from meta_train.reports import evaluation as reports
 
     found = combine(args.folders)
     if args.yardstick:

@@ -15,10 +15,10 @@ BESIDE = "relative_adam,adam"
 def robustness(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train import robustness_page as pages
     from meta_train.chosen import chosen_entries, results_folder, short_name
     from meta_train.evaluation import robustness as sweeps
-    from meta_train.figures import MissingExtra
+    from meta_train.reports import robustness as pages
+    from meta_train.reports.figures import MissingExtra
 
     with usage():
         check_name("--sweep", args.sweep, sweeps.SWEEPS)

@@ -26,7 +26,7 @@ from meta_train.evaluation.entries import Entry, half_decades, setting
 from meta_train.evaluation.evaluate import check, evaluate
 from meta_train.evaluation.results import YARDSTICK, Report
 from meta_train.interruption import Interrupted
-from meta_train.report_text import speedups, table
+from meta_train.reports.evaluation_text import speedups, table
 from meta_train.starting import start_jax
 from tasks.base import TaskFamily
 from tasks.cost import Limit

@@ -19,9 +19,9 @@ def record(args: argparse.Namespace) -> int:
     from learned_opt.controller.lhopt import LHOPT
     from learned_opt.controller.recording import write
     from meta_train.chosen import short_name
-    from meta_train.controller import schedule_page as pages
     from meta_train.learners.ppo import recording
     from meta_train.learners.ppo.environment import Environment
+    from meta_train.reports import schedule as pages
 
     rule, theta, _ = io.read(io.locate(args.name))
     if not isinstance(rule, LHOPT):
@@ -67,8 +67,8 @@ def _family(kind: str, overrides: Sequence[str]) -> Any:
 
 def show(args: argparse.Namespace) -> int:
     from learned_opt.controller.recording import read
-    from meta_train.controller import schedule_page as pages
-    from meta_train.figures import MissingExtra
+    from meta_train.reports import schedule as pages
+    from meta_train.reports.figures import MissingExtra
 
     with usage():
         recording = read(args.file)

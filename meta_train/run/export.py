@@ -12,8 +12,8 @@ from learned_opt.locate import SUFFIX
 from meta_train.config import model as configs
 from meta_train.evaluation import statistics as stats
 from meta_train.evaluation.results import Report
+from meta_train.reports.meta_training import read_metrics
 from meta_train.run.checkpoint import read_arrays
-from meta_train.training_report import read_metrics
 
 AVERAGE = "learner/theta_average"
 

@@ -7,7 +7,7 @@ import pytest
 
 from learned_opt.controller.recording import Recording, write
 from meta_train.cli import main
-from meta_train.controller.schedule_page import html, text
+from meta_train.reports.schedule import html, text
 
 RECORDING = Recording(
     inner="ciao",

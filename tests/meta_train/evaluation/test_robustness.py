@@ -12,13 +12,13 @@ import pytest
 from reports import make_report
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train import report as reports, robustness_page as pages
 from meta_train.cli import main
 from meta_train.evaluation import robustness as module
 from meta_train.evaluation.evaluate import Entry
 from meta_train.evaluation.results import ResultsError
 from meta_train.evaluation.robustness import SWEEPS, check, run
 from meta_train.evaluation.robustness_results import Robustness
+from meta_train.reports import evaluation as reports, robustness as pages
 from tasks.families.convex import IsotropicQuadratic
 from tasks.families.mlp import MLPClassifier
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from meta_train import wording
 from meta_train.evaluation.results import Report
-from meta_train.wording import interval, times
+from meta_train.reports import wording
+from meta_train.reports.wording import interval, times
 
 WIDTH = 100  # columns of the terminal
 SHORT, LONG = 9, 14  # columns of a heading, or a name, before it goes on in the next line

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from reports import STEPS, make_report
 
-from meta_train import (
+from meta_train.evaluation import statistics as stats
+from meta_train.reports import (
+    evaluation as module,
+    evaluation_figures as report_figures,
+    evaluation_tables as report_tables,
+    evaluation_text as report_text,
     figures,
-    page,
-    report as module,
-    report_figures,
-    report_tables,
-    report_text,
+    html as page,
     wording,
 )
-from meta_train.evaluation import statistics as stats
 
 VOID = {"meta", "br", "line", "path", "use", "rect", "image"}
 

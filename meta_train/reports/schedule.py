@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from learned_opt.controller.recording import Recording
-from meta_train import figures, page
-from meta_train.figures import Series
-from meta_train.wording import counted
+from meta_train.reports import figures, html as page
+from meta_train.reports.figures import Series
+from meta_train.reports.wording import counted
 
 PARTS = ("start", "first", "1/4", "1/2", "3/4", "last")
 

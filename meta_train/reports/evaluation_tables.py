@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from meta_train import figures, page, wording
 from meta_train.evaluation import statistics as stats
 from meta_train.evaluation.results import Report
 from meta_train.forms import CONSTANT, LEARNED
-from meta_train.page import Cell
-from meta_train.wording import interval, mean_of, number, times
+from meta_train.reports import figures, html as page, wording
+from meta_train.reports.html import Cell
+from meta_train.reports.wording import interval, mean_of, number, times
 
 GROUPS = {LEARNED: "Learned", CONSTANT: "Hand-designed, constant rate"}
 SCHEDULED = "Hand-designed, rate on a schedule"

@@ -5,12 +5,12 @@ from html import escape
 
 import numpy as np
 
-from meta_train import figures, page
 from meta_train.evaluation import statistics as stats
 from meta_train.evaluation.results import Report
 from meta_train.evaluation.scores.profiles import AREA_END, run_profile, task_profile, time_ratios
-from meta_train.figures import Series
-from meta_train.report_tables import keys, style
+from meta_train.reports import figures, html as page
+from meta_train.reports.evaluation_tables import keys, style
+from meta_train.reports.figures import Series
 
 RUN_THRESHOLDS = np.geomspace(0.1, 10.0, 81)
 TASK_THRESHOLDS = np.linspace(1.0, AREA_END, 121)

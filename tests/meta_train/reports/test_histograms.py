@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from runs import weights
 
-from meta_train import histogram_report
 from meta_train.cli import main
-from meta_train.heat_map import heat_map
-from meta_train.histogram_report import read_histograms, write_histogram_html
+from meta_train.reports import histograms as histogram_report
+from meta_train.reports.heat_map import heat_map
+from meta_train.reports.histograms import read_histograms, write_histogram_html
+from meta_train.reports.meta_training import training_html
 from meta_train.run.checkpoint import saved_steps
-from meta_train.training_report import training_html
 
 
 @pytest.fixture(scope="module")

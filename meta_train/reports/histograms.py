@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from learned_opt.files import write_whole
-from meta_train import figures, page
-from meta_train.figures import Series
-from meta_train.heat_map import heat_map
+from meta_train.reports import figures, html as page
+from meta_train.reports.figures import Series
+from meta_train.reports.heat_map import heat_map
 
 Rows = Sequence[dict[str, Any]]  # as learned_opt.records gives them
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from reports import make_report
 
-from meta_train import report as module
+from meta_train.reports import evaluation as module
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next((path for path in map(shutil.which, BROWSERS) if path), None)

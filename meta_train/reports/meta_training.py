@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meta_train import figures, page
 from meta_train.config import model as configs
 from meta_train.config.errors import ConfigError
 from meta_train.config.model import Config
@@ -16,8 +15,9 @@ from meta_train.config.stages import stages
 from meta_train.estimators.base import BINS
 from meta_train.evaluation import statistics as stats
 from meta_train.evaluation.results import ResultsError
-from meta_train.figures import Series
-from meta_train.histogram_report import histograms, read_histograms
+from meta_train.reports import figures, html as page
+from meta_train.reports.figures import Series
+from meta_train.reports.histograms import histograms, read_histograms
 
 POINTS = 200  # of a drawn curve
 DRAWN_HORIZONS = 40

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from meta_train import (
-    page,
-    report_figures as drawn,
-    report_tables as tables,
-    robustness_page,
+from meta_train.evaluation.results import Report
+from meta_train.reports import (
+    evaluation_figures as drawn,
+    evaluation_tables as tables,
+    html as page,
+    robustness as robustness_page,
     wording,
 )
-from meta_train.evaluation.results import Report
-from meta_train.figures import MissingExtra
-from meta_train.report_text import table
+from meta_train.reports.evaluation_text import table
+from meta_train.reports.figures import MissingExtra
 
 __all__ = ["MissingExtra", "html", "table", "write_html"]
 

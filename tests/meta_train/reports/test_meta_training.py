@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meta_train import training_report
 from meta_train.config.model import load
 from meta_train.evaluation.results import ResultsError
+from meta_train.reports import meta_training as training_report
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
