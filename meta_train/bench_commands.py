@@ -9,7 +9,7 @@ from meta_train.config.model import Config
 
 
 def meta(args: argparse.Namespace, config: Config, source: str) -> int:
-    from meta_train import benchmark_meta
+    from meta_train.benchmarks import meta as benchmark_meta
 
     if args.sweep:
         rows = []
@@ -31,7 +31,7 @@ def meta(args: argparse.Namespace, config: Config, source: str) -> int:
 
 def step(args: argparse.Namespace, config: Any, source: str) -> int:
     del config, source
-    from meta_train import benchmark_step
+    from meta_train.benchmarks import step as benchmark_step
 
     found = benchmark_step.step(args.overrides)
     print(json.dumps(found) if args.json else benchmark_step.lines(found))
@@ -40,8 +40,8 @@ def step(args: argparse.Namespace, config: Any, source: str) -> int:
 
 def tasks(args: argparse.Namespace, config: Any, source: str) -> int:
     del config, source
-    from meta_train import benchmark_tasks
-    from meta_train.benchmark import peak_memory
+    from meta_train.benchmarks import tasks as benchmark_tasks
+    from meta_train.benchmarks.timing import peak_memory
 
     rows = []
     for row in benchmark_tasks.tasks(args.overrides):
@@ -57,7 +57,7 @@ def tasks(args: argparse.Namespace, config: Any, source: str) -> int:
 
 
 def controller(args: argparse.Namespace, config: Config, source: str) -> int:
-    from meta_train import benchmark_controller
+    from meta_train.benchmarks import controller as benchmark_controller
 
     rows = []
     for row in benchmark_controller.controller(config, source):
@@ -71,7 +71,7 @@ def controller(args: argparse.Namespace, config: Config, source: str) -> int:
 
 def evaluate(args: argparse.Namespace, config: Any, source: str) -> int:
     del config, source
-    from meta_train import benchmark_evaluate
+    from meta_train.benchmarks import evaluation as benchmark_evaluate
 
     if args.overrides:
         raise ValueError(f"{args.overrides[0]}: bench evaluate takes no names")

@@ -13,7 +13,7 @@ from learned_opt.locate import packaged
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED, LEARNED, make
 from learned_opt.use import load
-from meta_train.benchmark import medians
+from meta_train.benchmarks.timing import medians
 from meta_train.config.schema import presets_of
 
 YARDSTICK = "optax.adam"

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 
 from learned_opt import LEARNED, packaged
-from meta_train import benchmark_evaluate, benchmark_meta, benchmark_step
-from meta_train.benchmark import medians
+from meta_train.benchmarks import (
+    evaluation as benchmark_evaluate,
+    meta as benchmark_meta,
+    step as benchmark_step,
+)
+from meta_train.benchmarks.timing import medians
 from meta_train.cli import main
 from meta_train.config import model as configs
 from meta_train.inner.horizons import LogUniform
 from meta_train.run.build import build_learner, build_tasks
 from tasks.cost import cost
 
-PEER = Path(__file__).parents[2] / "configs" / "peer.yaml"
+PEER = Path(__file__).parents[3] / "configs" / "peer.yaml"
 TINY = """
 steps: 5
 num_tasks: 2

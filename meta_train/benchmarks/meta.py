@@ -17,7 +17,7 @@ from learned_opt.anchors.rule import as_transformation
 from learned_opt.base import LearnedOptimizer
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.benchmark import medians, peak_memory
+from meta_train.benchmarks.timing import medians, peak_memory
 from meta_train.config.model import Config
 from meta_train.learners.gradient import GradientLearner
 from meta_train.run.build import build_gradient_learner, build_tasks

@@ -8,7 +8,7 @@ import jax
 
 from learned_opt.controller.actions import start_values
 from learned_opt.registry import make
-from meta_train.benchmark import medians
+from meta_train.benchmarks.timing import medians
 from meta_train.config.model import Config
 from meta_train.learners.ppo.environment import baseline_losses, draw_task
 from meta_train.learners.ppo.learner import ControllerState, PPOLearner
