@@ -19,15 +19,15 @@ from multiprocessing import get_context
 import numpy as np
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train import measuring
-from meta_train.arguments import names, positive
-from meta_train.chosen import chosen_entries
+from meta_train.cli import options as measuring
+from meta_train.cli.arguments import names, positive
+from meta_train.cli.chosen import chosen_entries
+from meta_train.cli.startup import start_jax
 from meta_train.evaluation.entries import Entry, half_decades, setting
 from meta_train.evaluation.evaluate import check, evaluate
 from meta_train.evaluation.results import YARDSTICK, Report
 from meta_train.interruption import Interrupted
 from meta_train.reports.evaluation_text import speedups, table
-from meta_train.starting import start_jax
 from tasks.base import TaskFamily
 from tasks.cost import Limit
 from tasks.distributions.panel import panel

@@ -29,13 +29,13 @@ from learned_opt.controller.recording import Recording
 from learned_opt.controller.schedule import schedules
 from learned_opt.io import read
 from learned_opt.locate import locate
+from meta_train.cli.startup import start_jax
 from meta_train.config import model as configs
 from meta_train.learners.ppo.environment import Environment
 from meta_train.learners.ppo.recording import record
 from meta_train.learners.ppo.reward import fit_curve, log_progress, reward
 from meta_train.learners.ppo.trial import Trial, by_controller, by_rule, greedy, play
 from meta_train.run.build import build_learner
-from meta_train.starting import start_jax
 from tasks.families.autoencoder import MLPAutoencoder
 from tasks.families.cnn import CNNClassifier
 from tasks.families.language import LanguageModel

@@ -19,8 +19,8 @@ from four_programs import PROGRAMS, Program
 
 import learned_opt
 from learned_opt.use import DEFAULT
+from meta_train.cli.startup import start_jax
 from meta_train.files import write_json
-from meta_train.starting import start_jax
 from tasks.base import MissingData
 
 

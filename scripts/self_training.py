@@ -18,10 +18,10 @@ import matplotlib
 import numpy as np
 import optax
 
+from meta_train.cli.startup import start_jax
 from meta_train.config import model as configs
 from meta_train.learners.meta_optimizers import Learned
 from meta_train.run.build import build_learner
-from meta_train.starting import start_jax
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt

@@ -18,10 +18,10 @@ import optax
 
 import learned_opt
 from learned_opt.registry import HAND_DESIGNED
+from meta_train.cli.startup import start_jax
 from meta_train.config import model as configs
 from meta_train.evaluation.programs import build_program
 from meta_train.run.build import build_learner, build_tasks
-from meta_train.starting import start_jax
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt

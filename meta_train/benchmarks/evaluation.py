@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meta_train.chosen import chosen_entries
+from meta_train.cli.chosen import chosen_entries
 from meta_train.evaluation.curve_cache import CurveCache
 from meta_train.evaluation.evaluate import Entry, Session, evaluate, standard_baselines
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from reports import make_report
 
-from meta_train import cli
+from meta_train.cli import main as cli
 from meta_train.evaluation.combine import combine
 from meta_train.evaluation.results import Report, ResultsError
 

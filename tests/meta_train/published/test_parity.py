@@ -11,7 +11,7 @@ import pytest
 from published_cases import CASES
 
 import learned_opt
-from meta_train.cli import main
+from meta_train.cli.main import main
 
 GOLDEN = Path(__file__).parent / "golden"
 QUICK = {"celo_adam"}

@@ -15,7 +15,7 @@ import safetensors.numpy
 import yaml
 from runs import COMMAND, TINY, free_port, metrics, status, wait_for_lines
 
-from meta_train.cli import main, parse
+from meta_train.cli.main import main, parse
 from meta_train.run.processes import Agreement, Wish
 
 ROOT = Path(__file__).parents[3]

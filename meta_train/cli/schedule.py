@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meta_train.arguments import names, positive, usage
-from meta_train.starting import UsageError, start_jax
+from meta_train.cli.arguments import names, positive, usage
+from meta_train.cli.startup import UsageError, start_jax
 
 POINTS = 1000  # rows of an export, about
 PER_PAUSE = 24  # updates, by default
@@ -18,7 +18,7 @@ def record(args: argparse.Namespace) -> int:
     from learned_opt import io
     from learned_opt.controller.lhopt import LHOPT
     from learned_opt.controller.recording import write
-    from meta_train.chosen import short_name
+    from meta_train.cli.chosen import short_name
     from meta_train.learners.ppo import recording
     from meta_train.learners.ppo.environment import Environment
     from meta_train.reports import schedule as pages

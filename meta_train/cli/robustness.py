@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from meta_train import measuring
-from meta_train.arguments import names, usage
-from meta_train.starting import start_jax
+from meta_train.cli import options as measuring
+from meta_train.cli.arguments import names, usage
+from meta_train.cli.startup import start_jax
 
 DEFAULT_STEPS = 1000
 BESIDE = "relative_adam,adam"
@@ -15,7 +15,7 @@ BESIDE = "relative_adam,adam"
 def robustness(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train.chosen import chosen_entries, results_folder, short_name
+    from meta_train.cli.chosen import chosen_entries, results_folder, short_name
     from meta_train.evaluation import robustness as sweeps
     from meta_train.reports import robustness as pages
     from meta_train.reports.figures import MissingExtra

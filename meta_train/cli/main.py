@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from meta_train import evaluation_commands, robustness_command
-from meta_train.arguments import positive, step, usage
-from meta_train.controller import schedule_command
+from meta_train.cli import (
+    evaluate as evaluation_commands,
+    import_weights as published,
+    robustness as robustness_command,
+    schedule as schedule_command,
+)
+from meta_train.cli.arguments import positive, step, usage
+from meta_train.cli.startup import UsageError, find_config, load_config, start_jax
 from meta_train.interruption import Interrupted
-from meta_train.published import command as published
-from meta_train.starting import UsageError, find_config, load_config, start_jax
 
 FAILED, BAD_USAGE, MISSING_DATA, INTERRUPTED = 1, 2, 3, 130
 
@@ -149,11 +152,11 @@ def show_list(args: argparse.Namespace) -> int:
     if args.markdown:
         if args.what != "optimizers":
             raise UsageError(f"--markdown belongs to list optimizers, not to list {args.what}")
-        from meta_train.optimizer_reference import reference
+        from meta_train.cli.optimizer_table import reference
 
         print(reference(), end="")
         return 0
-    from meta_train.listing import LISTS
+    from meta_train.cli.catalogue import LISTS
 
     rows = LISTS[args.what]()
     if args.json:
@@ -178,7 +181,7 @@ def bench(args: argparse.Namespace) -> int:
     else:
         config, source = None, ""
         start_jax(cached=False)
-    from meta_train import bench_commands
+    from meta_train.cli import bench as bench_commands
 
     with usage():
         return getattr(bench_commands, args.what)(args, config, source)

@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from meta_train.arguments import usage
-from meta_train.starting import start_jax
+from meta_train.cli.arguments import usage
+from meta_train.cli.startup import start_jax
 
 ABOUT = {
     "velo": "VeLO (2211.09760), of google/learned_optimization, and VeLO-S of Celo's authors",

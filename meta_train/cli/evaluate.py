@@ -4,15 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from meta_train import measuring
-from meta_train.arguments import names, positive, usage
-from meta_train.starting import start_jax
+from meta_train.cli import options as measuring
+from meta_train.cli.arguments import names, positive, usage
+from meta_train.cli.startup import start_jax
 
 
 def evaluate(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train.chosen import chosen_entries, results_folder, short_name
+    from meta_train.cli.chosen import chosen_entries, results_folder, short_name
     from meta_train.evaluation import evaluate as evaluation
     from meta_train.evaluation.results import find_yardstick
     from meta_train.reports import evaluation as reports
@@ -43,7 +43,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def tune(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train.chosen import results_folder
+    from meta_train.cli.chosen import results_folder
     from meta_train.evaluation import evaluate as evaluation, tune as tuning
     from tasks.suites import SUITES
 
@@ -88,7 +88,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace, seen: Any) -> int:
-    from meta_train.chosen import results_folder
+    from meta_train.cli.chosen import results_folder
     from meta_train.evaluation.combine import combine
     from meta_train.reports import evaluation as reports
 

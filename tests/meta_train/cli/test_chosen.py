@@ -6,7 +6,7 @@ import pytest
 from learned_opt import io
 from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
-from meta_train.chosen import chosen_entries, results_folder, short_name
+from meta_train.cli.chosen import chosen_entries, results_folder, short_name
 
 RULE = HierarchicalRNN(RelativeAdam(), level_sizes=(2, 2, 2), use_relative_lr=False)
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from meta_train.starting import UsageError
+from meta_train.cli.startup import UsageError
 
 
 @contextmanager

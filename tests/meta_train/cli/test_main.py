@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 from runs import metrics, same_run, status, weights
 
-from meta_train.cli import main
+from meta_train.cli.main import main
 
 
 def test_a_run_folder_tells_all_about_the_run(whole):
@@ -265,7 +265,7 @@ def test_config_show_prints_a_config_that_can_be_used(tiny, tmp_path, capsys):
 
 
 def test_scripts_are_the_same_commands():
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     for name in ("train", "evaluate"):
         done = subprocess.run(
             [sys.executable, root / "scripts" / f"{name}.py", "--help"],

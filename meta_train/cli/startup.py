@@ -39,7 +39,7 @@ def find_config(name: str) -> Path:
     path = Path(name)
     if path.exists():
         return path
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     for folder in (here.parent / "configs", here / "configs"):
         for candidate in (folder / path.name, folder / f"{path.name}.yaml"):
             if candidate.is_file():

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from meta_train.arguments import positive
+from meta_train.cli.arguments import positive
 
 
 @contextmanager

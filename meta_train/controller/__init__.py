@@ -1,1 +1,0 @@
-"""Training a controller of hyperparameters by PPO: environments, reward, update and learner."""
