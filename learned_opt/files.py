@@ -1,8 +1,10 @@
 """Files that other processes may read at any time: they see the old content or the new."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -18,3 +20,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces the file at once; ValueError for numbers that are not finite."""
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 import learned_opt
-from meta_train.config import yaml_subset as yaml_text
+from meta_train import yaml_subset
 
 ADAMW = "adamw:schedule=warmup_cosine:learning_rate="
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of AdamW
@@ -43,7 +43,7 @@ def build(contender: str, num_steps: int) -> optax.GradientTransformationExtraAr
     or what `learned_opt.load` takes with its arguments. Raises ValueError.
     """
     name, *pairs = contender.split(":")
-    options = yaml_text.parse_pairs(contender, pairs)
+    options = yaml_subset.parse_pairs(contender, pairs)
     if name in learned_opt.HAND_DESIGNED:
         return learned_opt.make(name, num_steps, **options)
     try:

@@ -19,14 +19,13 @@ from multiprocessing import get_context
 import numpy as np
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.cli import options as measuring
+from meta_train.cli import options
 from meta_train.cli.arguments import names, positive
-from meta_train.cli.chosen import chosen_entries
 from meta_train.cli.startup import start_jax
-from meta_train.evaluation.entries import Entry, half_decades, setting
+from meta_train.evaluation.entries import Entry, chosen_entries, half_decades, setting
 from meta_train.evaluation.evaluate import check, evaluate
 from meta_train.evaluation.results import YARDSTICK, Report
-from meta_train.interruption import Interrupted
+from meta_train.host import Interrupted
 from meta_train.reports.evaluation_text import speedups, table
 from tasks.base import TaskFamily
 from tasks.cost import Limit
@@ -74,7 +73,7 @@ def seeds(args: argparse.Namespace) -> int:
 def _one(args: argparse.Namespace, family: TaskFamily) -> str:
     """Puts the curves of one task into the cache; the name of the task."""
     start_jax()
-    with measuring.session(args) as session:
+    with options.session(args) as session:
         quiet = dataclasses.replace(session, say=lambda line: None)
         evaluate(entries(args), [family], seeds(args), args.steps, session=quiet)
     return family.name
@@ -155,7 +154,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         if args.jobs > 1:
             side_by_side(args, families)
-        with measuring.session(args) as session:
+        with options.session(args) as session:
             report = evaluate(chosen, families, seeds(args), args.steps, session=session)
     except (Interrupted, KeyboardInterrupt):
         return 130

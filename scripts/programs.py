@@ -18,9 +18,9 @@ import optax
 from four_programs import PROGRAMS, Program
 
 import learned_opt
+from learned_opt.files import write_json
 from learned_opt.use import DEFAULT
 from meta_train.cli.startup import start_jax
-from meta_train.files import write_json
 from tasks.base import MissingData
 
 

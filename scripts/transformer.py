@@ -22,8 +22,8 @@ import numpy as np
 import optax
 
 import learned_opt
+from learned_opt.files import write_json
 from meta_train.cli.startup import start_jax
-from meta_train.files import write_json
 from tasks import data
 from tasks.base import MissingData
 

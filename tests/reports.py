@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.results import Grid, Report
 
 STEPS = tuple(range(0, 101, 10))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meta_train.cli.chosen import chosen_entries
 from meta_train.evaluation.curve_cache import CurveCache
+from meta_train.evaluation.entries import chosen_entries
 from meta_train.evaluation.evaluate import Entry, Session, evaluate, standard_baselines
 
 SUITE, SEEDS, STEPS = "heldout_small", 3, 1000

@@ -1,26 +1,45 @@
-"""What `learned-opt bench` prints. JAX is ready; a ValueError is about an argument."""
+"""The command bench: what each kind of it prints."""
 
 import argparse
 import json
 import sys
 from typing import Any
 
+from meta_train.cli.arguments import positive, usage
+from meta_train.cli.startup import UsageError, load_config, start_jax
 from meta_train.config.model import Config
 
 
-def meta(args: argparse.Namespace, config: Config, source: str) -> int:
-    from meta_train.benchmarks import meta as benchmark_meta
+def bench(args: argparse.Namespace) -> int:
+    """Compiles cold: without a compile cache, unless JAX_COMPILATION_CACHE_DIR asks for one."""
+    if args.what != "meta" and (args.preset or args.sweep or args.seconds):
+        raise UsageError("--preset, --sweep and --seconds belong to bench meta")
+    if args.what in ("meta", "controller"):
+        if args.preset:
+            args.overrides.insert(0, args.preset)
+        default = "quickstart" if args.what == "meta" else "lhopt"
+        args.config = args.overrides.pop(0) if args.overrides else default
+        config, source = load_config(args, cached=False)
+    else:
+        config, source = None, ""
+        start_jax(cached=False)
+    with usage():
+        return KINDS[args.what](args, config, source)
+
+
+def _meta(args: argparse.Namespace, config: Config, source: str) -> int:
+    from meta_train.benchmarks import meta as benchmark
 
     if args.sweep:
         rows = []
-        for row in benchmark_meta.sweep(config, source, args.config, args.overrides):
+        for row in benchmark.sweep(config, source, args.config, args.overrides):
             rows.append(row)
             if not args.json:
-                print(benchmark_meta.line(row), flush=True)
+                print(benchmark.line(row), flush=True)
         if args.json:
             print(json.dumps({"sweep": rows}))
         return 0
-    found = benchmark_meta.meta(config, source, args.seconds or benchmark_meta.SECONDS)
+    found = benchmark.meta(config, source, args.seconds or benchmark.SECONDS)
     if args.json:
         print(json.dumps(found))
         return 0
@@ -29,25 +48,25 @@ def meta(args: argparse.Namespace, config: Config, source: str) -> int:
     return 0
 
 
-def step(args: argparse.Namespace, config: Any, source: str) -> int:
+def _step(args: argparse.Namespace, config: Any, source: str) -> int:
     del config, source
-    from meta_train.benchmarks import step as benchmark_step
+    from meta_train.benchmarks import step as benchmark
 
-    found = benchmark_step.step(args.overrides)
-    print(json.dumps(found) if args.json else benchmark_step.lines(found))
+    found = benchmark.step(args.overrides)
+    print(json.dumps(found) if args.json else benchmark.lines(found))
     return 0
 
 
-def tasks(args: argparse.Namespace, config: Any, source: str) -> int:
+def _tasks(args: argparse.Namespace, config: Any, source: str) -> int:
     del config, source
-    from meta_train.benchmarks import tasks as benchmark_tasks
+    from meta_train.benchmarks import tasks as benchmark
     from meta_train.benchmarks.timing import peak_memory
 
     rows = []
-    for row in benchmark_tasks.tasks(args.overrides):
+    for row in benchmark.tasks(args.overrides):
         rows.append(row)
         if not args.json:
-            print(benchmark_tasks.line(row), flush=True)
+            print(benchmark.line(row), flush=True)
     memory = peak_memory()
     if args.json:
         print(json.dumps({"tasks": rows, "peak_memory_mib": memory}))
@@ -56,29 +75,63 @@ def tasks(args: argparse.Namespace, config: Any, source: str) -> int:
     return 0
 
 
-def controller(args: argparse.Namespace, config: Config, source: str) -> int:
-    from meta_train.benchmarks import controller as benchmark_controller
+def _controller(args: argparse.Namespace, config: Config, source: str) -> int:
+    from meta_train.benchmarks import controller as benchmark
 
     rows = []
-    for row in benchmark_controller.controller(config, source):
+    for row in benchmark.controller(config, source):
         rows.append(row)
         if not args.json:
-            print(benchmark_controller.line(row), flush=True)
+            print(benchmark.line(row), flush=True)
     if args.json:
         print(json.dumps({"buckets": rows[:-1], "iteration": rows[-1]}))
     return 0
 
 
-def evaluate(args: argparse.Namespace, config: Any, source: str) -> int:
+def _evaluate(args: argparse.Namespace, config: Any, source: str) -> int:
     del config, source
-    from meta_train.benchmarks import evaluation as benchmark_evaluate
+    from meta_train.benchmarks import evaluation as benchmark
 
     if args.overrides:
         raise ValueError(f"{args.overrides[0]}: bench evaluate takes no names")
-    found = benchmark_evaluate.evaluation(lambda line: print(line, file=sys.stderr, flush=True))
+    found = benchmark.evaluation(lambda line: print(line, file=sys.stderr, flush=True))
     if args.json:
         print(json.dumps(found))
         return 0
     for name, value in found.items():
         print(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
     return 0
+
+
+KINDS = {
+    "controller": _controller,
+    "evaluate": _evaluate,
+    "meta": _meta,
+    "step": _step,
+    "tasks": _tasks,
+}
+
+
+def add_to(add: Any) -> None:
+    """Adds the command; `add(name, handler, help)` makes one."""
+    command = add(
+        "bench",
+        bench,
+        "measure speed: of meta-training, controllers, one update, tasks, evaluations",
+    )
+    command.add_argument("what", choices=sorted(KINDS))
+    command.add_argument(
+        "overrides",
+        metavar="CONFIG key=value | NAME | KIND",
+        nargs="*",
+        help="for meta (default: quickstart) and controller (default: lhopt); optimizers for step; "
+        "for tasks (default: every kind)",
+    )
+    command.add_argument("--preset", metavar="NAME", help="of meta: a shipped config, as `peer`")
+    command.add_argument(
+        "--sweep", action="store_true", help="of meta: over devices, tasks, parameters, length"
+    )
+    command.add_argument(
+        "--seconds", type=positive, metavar="N", help="of meta: how long to measure (default: 10)"
+    )
+    command.add_argument("--json", action="store_true", help="for scripts")

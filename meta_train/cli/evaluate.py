@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from meta_train.cli import options as measuring
+from meta_train.cli import options
 from meta_train.cli.arguments import names, positive, usage
 from meta_train.cli.startup import start_jax
 
@@ -12,8 +12,9 @@ from meta_train.cli.startup import start_jax
 def evaluate(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train.cli.chosen import chosen_entries, results_folder, short_name
+    from meta_train.cli.results_folder import results_folder
     from meta_train.evaluation import evaluate as evaluation
+    from meta_train.evaluation.entries import chosen_entries, short_name
     from meta_train.evaluation.results import find_yardstick
     from meta_train.reports import evaluation as reports
     from tasks.suites import SUITES
@@ -27,7 +28,7 @@ def evaluate(args: argparse.Namespace) -> int:
             find_yardstick(args.yardstick, [entry.name for entry in entries])
     given = Path(args.out) if args.out else None
     name = f"{short_name(args.target)}-{args.suite}"
-    with results_folder(given, name) as out, measuring.session(args) as session:
+    with results_folder(given, name) as out, options.session(args) as session:
         found = evaluation.evaluate(entries, args.suite, args.seeds, steps, session=session)
         found = found.against(args.yardstick) if args.yardstick else found
         found.save(out)
@@ -43,7 +44,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def tune(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train.cli.chosen import results_folder
+    from meta_train.cli.results_folder import results_folder
     from meta_train.evaluation import evaluate as evaluation, tune as tuning
     from tasks.suites import SUITES
 
@@ -54,7 +55,7 @@ def tune(args: argparse.Namespace) -> int:
         evaluation.check([entry], args.seeds, steps)
     given = Path(args.out) if args.out else None
     name = f"tune-{args.optimizer}-{args.space}-{args.suite}"
-    with results_folder(given, name) as out, measuring.session(args) as session:
+    with results_folder(given, name) as out, options.session(args) as session:
         found = tuning.tune(
             args.optimizer, args.suite, args.space, args.trials, args.seeds, steps, session
         )
@@ -88,7 +89,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace, seen: Any) -> int:
-    from meta_train.cli.chosen import results_folder
+    from meta_train.cli.results_folder import results_folder
     from meta_train.evaluation.combine import combine
     from meta_train.reports import evaluation as reports
 
@@ -120,7 +121,7 @@ def add_to(add: Any) -> None:
         "--optimizers", type=names, default=[], metavar="A,B", help="further names, files, runs"
     )
     _add_yardstick(command)
-    measuring.add_runs(command, None, "the suite's")
+    options.add_runs(command, None, "the suite's")
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
 
     command = add("tune", tune, "search the hyperparameters of an optimizer over a suite of tasks")
@@ -135,7 +136,7 @@ def add_to(add: Any) -> None:
     command.add_argument(
         "--trials", type=positive, metavar="N", help="default: the grid, 32 draws, 10 of the list"
     )
-    measuring.add_runs(command, None, "the suite's")
+    options.add_runs(command, None, "the suite's")
     command.add_argument("--out", metavar="DIR", help="default: results/tune-NAME-SPACE-SUITE, ...")
 
     command = add("report", report, "write the page of an evaluation, several, a run or sweeps")

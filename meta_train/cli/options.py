@@ -15,7 +15,7 @@ def session(args: argparse.Namespace) -> Iterator[Any]:
     """What surrounds a measurement made by a command: its cache, its progress, its interruption."""
     from meta_train.evaluation.curve_cache import CurveCache, default_cache
     from meta_train.evaluation.measure import Session
-    from meta_train.interruption import Interrupted, interruptible
+    from meta_train.host import Interrupted, interruptible
 
     cache = default_cache() if args.cache is None else CurveCache(Path(args.cache))
     kept = args.cache != "none"

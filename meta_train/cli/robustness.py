@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from meta_train.cli import options as measuring
+from meta_train.cli import options
 from meta_train.cli.arguments import names, usage
 from meta_train.cli.startup import start_jax
 
@@ -15,8 +15,9 @@ BESIDE = "relative_adam,adam"
 def robustness(args: argparse.Namespace) -> int:
     start_jax()
     from learned_opt.naming import check_name
-    from meta_train.cli.chosen import chosen_entries, results_folder, short_name
+    from meta_train.cli.results_folder import results_folder
     from meta_train.evaluation import robustness as sweeps
+    from meta_train.evaluation.entries import chosen_entries, short_name
     from meta_train.reports import robustness as pages
     from meta_train.reports.figures import MissingExtra
 
@@ -26,7 +27,7 @@ def robustness(args: argparse.Namespace) -> int:
         sweeps.check(args.sweep, entries, args.seeds, args.steps)
     given = Path(args.out) if args.out else None
     name = f"{short_name(args.target)}-{args.sweep}"
-    with results_folder(given, name) as out, measuring.session(args) as session:
+    with results_folder(given, name) as out, options.session(args) as session:
         found = sweeps.run(args.sweep, entries, args.seeds, args.steps, session)
         found.save(out)
     print(f"{pages.text(found)}\n\n{pages.verdict(found)}")
@@ -56,5 +57,5 @@ def add_to(add: Any) -> None:
         metavar="A,B",
         help=f"what to compare with, at their defaults; none: nothing (default: {BESIDE})",
     )
-    measuring.add_runs(command, DEFAULT_STEPS, str(DEFAULT_STEPS))
+    options.add_runs(command, DEFAULT_STEPS, str(DEFAULT_STEPS))
     command.add_argument("--out", metavar="DIR", help="default: results/NAME-SWEEP, -2, ...")

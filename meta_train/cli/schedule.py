@@ -18,7 +18,7 @@ def record(args: argparse.Namespace) -> int:
     from learned_opt import io
     from learned_opt.controller.lhopt import LHOPT
     from learned_opt.controller.recording import write
-    from meta_train.cli.chosen import short_name
+    from meta_train.evaluation.entries import short_name
     from meta_train.learners.ppo import recording
     from meta_train.learners.ppo.environment import Environment
     from meta_train.reports import schedule as pages

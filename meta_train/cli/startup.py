@@ -6,14 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from meta_train.host import cache_folder
+
 
 class UsageError(Exception):
     """The command cannot do what it was asked; the message says why."""
-
-
-def cache_folder() -> Path:
-    """The user's cache of this package; XDG_CACHE_HOME moves it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "learned-opt"
 
 
 def start_jax(devices: int = 1, cached: bool = True) -> None:
@@ -62,3 +59,11 @@ def load_config(args: argparse.Namespace, cached: bool = True) -> tuple[Any, str
         devices = devices // args.processes if args.processes else 1
     start_jax(devices, cached)
     return config, str(path)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that `load_config` reads."""
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a shipped one")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="such as tasks.1.weight=2; docs/config.md"
+    )

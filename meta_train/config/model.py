@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from learned_opt.locate import packaged
 from learned_opt.registry import LEARNED
 from learned_opt.spec import translated
-from meta_train.config import yaml_subset as yaml_text
+from meta_train import yaml_subset
 from meta_train.config.errors import ConfigError, Problem, explain
 from meta_train.config.overrides import apply
 from meta_train.config.ppo import PPOBlock, check_buckets, check_ppo, is_ppo
@@ -246,8 +246,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def parse(text: str, source: str = "config", overrides: Sequence[str] = ()) -> Config:
     """As `load`, from text; `source` names it in messages."""
     try:
-        data = yaml_text.parse(text)
-    except yaml_text.YamlError as error:
+        data = yaml_subset.parse(text)
+    except yaml_subset.YamlError as error:
         raise ConfigError(source, [Problem((), str(error))]) from None
     if not isinstance(data, dict):
         raise ConfigError(source, [Problem((), "must be a mapping of keys to values")])
@@ -415,7 +415,7 @@ def _problem(path: tuple[str | int, ...], error: ValueError, block: Model) -> Pr
 
 def dump(config: Config) -> str:
     """The resolved config as YAML; `parse` gives an equal one."""
-    return yaml_text.dump(config.model_dump(mode="json"))
+    return yaml_subset.dump(config.model_dump(mode="json"))
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from meta_train.config import yaml_subset as yaml_text
+from meta_train import yaml_subset
 from meta_train.config.errors import ConfigError, Path, Problem, dotted
 
 
@@ -23,9 +23,9 @@ def apply(data: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any
         path: Path = tuple(int(p) if p.isdecimal() else p for p in key.strip().split("."))
         try:
             if not equals or "" in path:
-                raise yaml_text.YamlError("must be key=value, such as tasks.0.weight=2")
-            _set(data, path, yaml_text.parse(value))
-        except yaml_text.YamlError as error:
+                raise yaml_subset.YamlError("must be key=value, such as tasks.0.weight=2")
+            _set(data, path, yaml_subset.parse(value))
+        except yaml_subset.YamlError as error:
             errors.append(ConfigError(source, [Problem((), str(error))]))
         origin[path] = source
     if errors:
@@ -41,7 +41,7 @@ def _set(data: Any, path: Path, value: Any) -> None:
             data[index] = {}
         data = data[index]
         if not isinstance(data, dict | list):
-            raise yaml_text.YamlError(f"{where} is {data!r}, it has no keys")
+            raise yaml_subset.YamlError(f"{where} is {data!r}, it has no keys")
     data[_index(data, path[-1], dotted(path))] = value
 
 
@@ -51,4 +51,4 @@ def _index(data: Any, part: str | int, where: str) -> Any:
         return str(part)
     if isinstance(part, int) and part < len(data):
         return part
-    raise yaml_text.YamlError(f"{where}: no such entry; the list has {len(data)}, counted from 0")
+    raise yaml_subset.YamlError(f"{where}: no such entry; the list has {len(data)}, counted from 0")

@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 from learned_opt.spec import spec_of
 from meta_train.config.model import CHANGEABLE, Config
 from meta_train.config.schema import Described, Model, blocks, kind_of, presets_of
-from meta_train.config.yaml_subset import dump
+from meta_train.yaml_subset import dump
 
 HEAD = """\
 # The config, key by key

@@ -25,8 +25,8 @@ import numpy as np
 from learned_opt.files import write_whole
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.hand.table import HAND_DESIGNED
-from meta_train.cli.startup import cache_folder
 from meta_train.evaluation.programs import Setting
+from meta_train.host import cache_folder
 from tasks.base import TaskFamily
 from tasks.suites import describe
 

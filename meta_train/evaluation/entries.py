@@ -1,22 +1,25 @@
-"""Hand-designed optimizers as lines of a table, by name: tuned, at one rate, or as they come."""
+"""The lines of a table: optimizers by name or path, and baselines, tuned or as they come."""
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.hand.schedules import SCHEDULES
 from learned_opt.hand.spec import HandDesigned
 from learned_opt.naming import check_name
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.config import yaml_subset as yaml_text
+from meta_train import yaml_subset
 from meta_train.evaluation.programs import Setting
 from meta_train.evaluation.results import TUNED
 
 STANDARD = ("adam", "adamw+warmup_cosine", "adam_1e-3", "relative_adam", "relative_soap")
 UNTUNED = ("relative_adam", "relative_soap")
+LEARNED, CONSTANT = "learned", "constant"  # how a rule sets its rate; a schedule has a name
 DEFAULT = "default"  # after a name: as it comes
 
 
@@ -91,7 +94,7 @@ def find_rule(name: str, what: str = "optimizer") -> HandDesigned:
     chosen, plus, schedule = name.partition("+")
     rule, *pairs = chosen.split(":")
     check_name(what, rule, HAND_DESIGNED)
-    found = HAND_DESIGNED[rule].including(**yaml_text.parse_pairs(f"{what}, {rule}", pairs))
+    found = HAND_DESIGNED[rule].including(**yaml_subset.parse_pairs(f"{what}, {rule}", pairs))
     if not plus:
         return found
     check_name(f"{what}, schedule of {rule}", schedule, SCHEDULES)
@@ -137,3 +140,48 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def form_of(optimizer: LearnedOptimizer) -> str:
+    """`learned`; else `constant`, the name of a schedule, or `built in` for one of its own."""
+    if not isinstance(optimizer, HandDesigned):
+        return LEARNED
+    schedule = optimizer.defaults.get("schedule", "built in")
+    return schedule["name"] if isinstance(schedule, dict) else schedule
+
+
+def short_name(name: str) -> str:
+    """A name as it is; of a run the name of its folder, of another path its last part."""
+    path = Path(name)
+    if name in HAND_DESIGNED or name in io.packaged() or not path.exists():
+        return name
+    path = path.resolve()
+    if path.is_dir():
+        return path.name
+    run = path.parent.parent
+    of_run = path.parent.name == "weights" and (run / "config.yaml").is_file()
+    return run.name if of_run and path.stem == "best" else path.stem
+
+
+def chosen_entries(names: Sequence[str], baselines: Sequence[str] | None) -> list[Entry]:
+    """The optimizers of a table: `names`, then the baselines that are not among them.
+
+    names: packaged or hand-designed, weight files, runs. baselines: as standard_baselines takes
+    them. Raises ValueError, of which WeightsError is one.
+    """
+    names = list(dict.fromkeys(names))
+    labels = [short_name(name) for name in names]
+    if len(set(labels)) < len(names):
+        labels = names
+    beside = standard_baselines(baselines)
+    taken = {*HAND_DESIGNED, *(entry.name for entry in standard_baselines())}
+    entries = [_entry(*pair, taken) for pair in zip(names, labels, strict=True)]
+    return entries + [b for b in beside if b.name not in {entry.name for entry in entries}]
+
+
+def _entry(name: str, label: str, taken: set[str]) -> Entry:
+    if names_rule(name) and not Path(name).exists():
+        rule = find_rule(name)
+        return Entry(name, rule, setting(rule).theta)
+    rule, theta, _ = io.read(io.locate(name, other_names=HAND_DESIGNED))
+    return Entry(f"{label} (file)" if label in taken else label, rule, theta)

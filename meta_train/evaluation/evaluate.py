@@ -16,13 +16,12 @@ import numpy as np
 from learned_opt.base import LearnedOptimizer, Theta
 from learned_opt.hand.spec import EXTRAS, HandDesigned
 from learned_opt.naming import check_name
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.curve_cache import Curves, package_versions
-from meta_train.evaluation.entries import Entry, standard_baselines
+from meta_train.evaluation.entries import Entry, form_of, standard_baselines
 from meta_train.evaluation.measure import Session, measure
 from meta_train.evaluation.programs import build_ends
 from meta_train.evaluation.results import Grid, Report, ResultsError
-from meta_train.forms import form_of
 from meta_train.inner.horizons import Fixed
 from tasks.base import Data, Split, TaskFamily
 

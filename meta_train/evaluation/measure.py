@@ -14,7 +14,7 @@ import numpy as np
 from learned_opt.base import LearnedOptimizer
 from meta_train.evaluation.curve_cache import CurveCache, Curves, cache_key, digest
 from meta_train.evaluation.programs import Program, Setting, build_program, lanes
-from meta_train.interruption import Interrupted
+from meta_train.host import Interrupted
 from meta_train.progress import Countdown
 from tasks.base import Data, TaskFamily
 from tasks.cost import cost

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from learned_opt.naming import check_name
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.scores.against import Scores, score
 from meta_train.evaluation.scores.budgets import Budget, budgets, per_task, trial_ratios
 from meta_train.evaluation.scores.paired import Comparison, compare

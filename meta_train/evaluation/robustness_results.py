@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.results import ResultsError
 
 METADATA = b"learned_opt.robustness"

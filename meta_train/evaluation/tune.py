@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from learned_opt.files import write_json
 from meta_train.evaluation.entries import Entry, find_rule, setting
 from meta_train.evaluation.evaluate import Report, Session, evaluate
 from meta_train.evaluation.results import TUNED
 from meta_train.evaluation.search_spaces import Trial, find_trials
-from meta_train.files import write_json
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from meta_train.evaluation.results import Report
 from meta_train.reports import (
     evaluation_figures as drawn,
     evaluation_tables as tables,
-    html as page,
+    page,
     robustness as robustness_page,
     wording,
 )

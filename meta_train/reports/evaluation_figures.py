@@ -5,10 +5,10 @@ from html import escape
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.results import Report
 from meta_train.evaluation.scores.profiles import AREA_END, run_profile, task_profile, time_ratios
-from meta_train.reports import figures, html as page
+from meta_train.reports import figures, page
 from meta_train.reports.evaluation_tables import keys, style
 from meta_train.reports.figures import Series
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
+from meta_train.evaluation.entries import CONSTANT, LEARNED
 from meta_train.evaluation.results import Report
-from meta_train.forms import CONSTANT, LEARNED
-from meta_train.reports import figures, html as page, wording
-from meta_train.reports.html import Cell
+from meta_train.reports import figures, page, wording
+from meta_train.reports.page import Cell
 from meta_train.reports.wording import interval, mean_of, number, times
 
 GROUPS = {LEARNED: "Learned", CONSTANT: "Hand-designed, constant rate"}

@@ -1,6 +1,5 @@
 """How gradients, updates and parameters were distributed in the course of training, drawn."""
 
-import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from learned_opt.files import write_whole
-from meta_train.reports import figures, html as page
+from meta_train.reports import figures, page
 from meta_train.reports.figures import Series
 from meta_train.reports.heat_map import heat_map
 
@@ -43,21 +42,6 @@ def write_histogram_html(rows: Rows, path: str | Path, title: str = "Histograms"
     path = Path(path)
     write_whole(path, page.page(title, f"<h1>{escape(title)}</h1>\n{histograms(rows)}"))
     return path
-
-
-def read_histograms(path: Path) -> list[dict[str, Any]]:
-    """The rows in a file of JSON lines, torn ones skipped; none without a file."""
-    if not path.is_file():
-        return []
-    found = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and row.keys() >= {"step", "leaf", *PARTS}:
-            found.append(row)
-    return found
 
 
 def histograms(rows: Rows, unit: str = "step") -> str:

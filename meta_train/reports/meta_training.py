@@ -1,6 +1,5 @@
 """How a meta-training run went, as one self-contained HTML page."""
 
-import json
 from html import escape
 from pathlib import Path
 
@@ -13,38 +12,16 @@ from meta_train.config.errors import ConfigError
 from meta_train.config.model import Config
 from meta_train.config.stages import stages
 from meta_train.estimators.base import BINS
-from meta_train.evaluation import statistics as stats
-from meta_train.evaluation.results import ResultsError
-from meta_train.reports import figures, html as page
+from meta_train.evaluation import stats
+from meta_train.reports import figures, page
 from meta_train.reports.figures import Series
-from meta_train.reports.histograms import histograms, read_histograms
+from meta_train.reports.histograms import histograms
+from meta_train.run.metrics_log import read_histograms, read_metrics
 
 POINTS = 200  # of a drawn curve
 DRAWN_HORIZONS = 40
 HORIZON_SAMPLES = 512
 SCORE = "eval/score"
-
-
-def read_metrics(path: Path) -> dict[str, np.ndarray]:
-    """The metrics by name: [(meta-step, value)], NaN for what was not finite; torn lines skipped.
-
-    Raises ResultsError without the file or where it holds no metrics.
-    """
-    if not path.is_file():
-        raise ResultsError(f"{path}: no such file; 'learned-opt train' writes it")
-    found: dict[str, list[tuple[float, float]]] = {}
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-            step = float(line.pop("step"))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-        for name, value in line.items():
-            number = float(value) if isinstance(value, int | float) else np.nan
-            found.setdefault(name, []).append((step, number))
-    if not found:
-        raise ResultsError(f"{path}: holds no metrics of a training run")
-    return {name: np.asarray(pairs) for name, pairs in found.items()}
 
 
 def write_training_html(run: str | Path) -> Path:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.robustness_results import OWN, WORST, Robustness
-from meta_train.reports import figures, html as page
+from meta_train.reports import figures, page
 from meta_train.reports.figures import Series
-from meta_train.reports.html import Cell
+from meta_train.reports.page import Cell
 from meta_train.reports.wording import counted, number
 
 MOST_TICKS = 8

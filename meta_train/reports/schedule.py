@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from learned_opt.controller.recording import Recording
-from meta_train.reports import figures, html as page
+from meta_train.reports import figures, page
 from meta_train.reports.figures import Series
 from meta_train.reports.wording import counted
 

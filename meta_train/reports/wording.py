@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.results import Report
-from meta_train.evaluation.statistics import Interval
+from meta_train.evaluation.stats import Interval
 
 
 def number(value: float) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 from learned_opt import io
 from learned_opt.locate import SUFFIX
 from meta_train.config import model as configs
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.results import Report
-from meta_train.reports.meta_training import read_metrics
 from meta_train.run.checkpoint import read_arrays
+from meta_train.run.metrics_log import read_metrics
 
 AVERAGE = "learner/theta_average"
 

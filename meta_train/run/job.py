@@ -16,13 +16,14 @@ from learned_opt.base import LearnedOptimizer, Theta
 from meta_train.config.model import Config
 from meta_train.learners.gradient import MetaLearner
 from meta_train.progress import Progress
-from meta_train.run import folder as run_folder, processes as distributed
+from meta_train.run import processes, run_folder
 from meta_train.run.build import build_curriculum, build_score, build_start
 from meta_train.run.checkpoint import CheckpointError, Checkpoints, Unsaved, saved_steps
 from meta_train.run.curriculum import Curriculum
-from meta_train.run.folder import RunError, RunFolder
 from meta_train.run.loop import Best, Loop, Plan, RunState, begin, last_record
-from meta_train.run.metrics_log import Guarded, JsonLines, Sink, Wandb, keep_lines, warn
+from meta_train.run.metrics_log import JsonLines, Sink, keep_lines, warn
+from meta_train.run.run_folder import RunError, RunFolder
+from meta_train.run.wandb_log import Guarded, Wandb
 from tasks.suites import SUITES
 
 
@@ -76,7 +77,7 @@ def train(
             return stopped()
 
         loop = Loop(curriculum, _plan(config), score, saver.save, must_stop, sinks, progress)
-        with distributed.losses_named():
+        with processes.losses_named():
             return _run(loop, state, folder, checkpoints)
     except (RunError, CheckpointError):
         raise  # the run that lies there is as good as before
@@ -94,12 +95,12 @@ def train(
 
 def _open(path: Path, config: Config, overrides: Sequence[str], new: bool) -> RunFolder:
     """The run's folder; the first of several processes makes it when all have looked at it."""
-    distributed.meet("all processes have looked at the folder")
-    if not distributed.is_first():
-        distributed.meet("the folder is there")
+    processes.meet("all processes have looked at the folder")
+    if not processes.is_first():
+        processes.meet("the folder is there")
         return RunFolder(path, owner=False)
     folder = run_folder.create(path, config, overrides) if new else RunFolder(path)
-    distributed.meet("the folder is there")
+    processes.meet("the folder is there")
     return folder
 
 
@@ -116,7 +117,7 @@ def _start(
     first: the weights a fresh run starts from, None for the rule's own start.
     """
     found = checkpoints.sound(warn) if folder.owner else None
-    step = distributed.of_first(-1 if found is None else found)
+    step = processes.of_first(-1 if found is None else found)
     learner, data = curriculum.program(curriculum.stage_of_state(max(step, 0)))
     state = begin(learner, learner.init(jax.random.key(config.seed), data, first))
     if step < 0:

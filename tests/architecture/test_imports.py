@@ -28,9 +28,21 @@ INSIDE_FUNCTIONS = {"tensorflow_datasets", "sklearn", "wandb", "matplotlib"}
 ONLY_IN = {
     "tensorflow_datasets": {"tasks/data.py", "tasks/builders.py", "tasks/elsewhere.py"},
     "sklearn": {"tasks/sources/scikit_learn.py"},
-    "wandb": {"meta_train/run/metrics_log.py"},
+    "wandb": {"meta_train/run/wandb_log.py"},
 }
 EXECUTING = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
+
+# The folders of meta_train, what lies above first: a folder imports those on lower floors only.
+FLOORS = (
+    {"cli"},
+    {"reports", "benchmarks"},
+    {"run"},
+    {"config"},
+    {"learners"},
+    {"estimators", "evaluation"},
+    {"inner"},
+    {"published", "parallel", "progress", "host", "yaml_subset"},
+)
 
 LONGEST_FILE = 450
 LONGEST_FUNCTION = 60
@@ -40,12 +52,23 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path) for path in SOURCES}
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
+    """The modules that are imported; of `from package import name`, the module of that name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
+            parent = "." * node.level + (node.module or "")
+            for alias in node.names:
+                inner = f"{parent}.{alias.name}"
+                yield inner if inner in MODULES else parent
 
 
 def at_import_time(tree: ast.Module) -> Iterator[str]:
@@ -113,7 +136,7 @@ def test_files_stay_short():
 
 def test_imports_within_a_package_make_no_circle(trees):
     edges = {
-        name[:-3].replace("/", ".").removesuffix(".__init__"): {
+        module_of(ROOT / name): {
             module for module in at_import_time(tree) if module.partition(".")[0] in PACKAGES
         }
         for name, tree in trees.items()
@@ -129,6 +152,22 @@ def test_imports_within_a_package_make_no_circle(trees):
 
     for module in edges:
         visit(module, ())
+
+
+def test_the_folders_of_meta_train_import_downwards_only(trees):
+    floor = {folder: -number for number, folders in enumerate(FLOORS) for folder in folders}
+    wrong = []
+    for name, tree in trees.items():
+        package, *inner = module_of(ROOT / name).split(".")
+        if package != "meta_train" or not inner:
+            continue
+        assert inner[0] in floor, f"{name}: add it to FLOORS"
+        for module in imported(tree):
+            top, *target = module.split(".")
+            elsewhere = top == "meta_train" and target and target[0] != inner[0]
+            if elsewhere and floor[target[0]] >= floor[inner[0]]:
+                wrong.append(f"{name} imports {module}")
+    assert not wrong
 
 
 def test_importing_the_library_is_quick_and_light():

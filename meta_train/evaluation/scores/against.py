@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
-from meta_train.evaluation.statistics import Curves
+from meta_train.evaluation import stats
+from meta_train.evaluation.stats import Curves
 
 
 class Scores(NamedTuple):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import comb
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 
 TRIALS = (1, 3, 10)
 

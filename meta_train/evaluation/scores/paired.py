@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binom, rankdata
 
-from meta_train.evaluation import statistics as stats
-from meta_train.evaluation.statistics import Interval
+from meta_train.evaluation import stats
+from meta_train.evaluation.stats import Interval
 
 ALIKE = 0.01  # tasks on which two end this close (relative) are a tie
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 
 AREA_END = 4.0  # up to this many times the fastest
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
-from meta_train.evaluation.statistics import Curves
+from meta_train.evaluation import stats
+from meta_train.evaluation.stats import Curves
 
 CLOSE = 0.02  # relative; an end at most this far above the yardstick's is as good
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.scores import paired, profiles
 from meta_train.evaluation.scores.against import Scores
-from meta_train.evaluation.statistics import Interval
+from meta_train.evaluation.stats import Interval
 
 
 class Verdict(NamedTuple):

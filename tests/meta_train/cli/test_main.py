@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_used_is_left_alone(tiny, whole, tmp_path, capsy
 
 
 def test_a_run_folder_has_one_process_at_a_time(tiny, whole, capsys):
-    from meta_train.run.folder import RunFolder
+    from meta_train.run.run_folder import RunFolder
 
     other = RunFolder(whole)
     err = refused(capsys, "train", tiny, "--out", whole, "--resume")

@@ -12,7 +12,8 @@ from hypothesis import given, settings, strategies as st
 from learned_opt import packaged
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.learned.hierarchical_rnn import PRESETS
-from meta_train.config import model as configs, yaml_subset as yaml_text
+from meta_train import yaml_subset
+from meta_train.config import model as configs
 from meta_train.config.errors import ConfigError
 from meta_train.config.reference import reference
 from meta_train.config.schema import blocks
@@ -247,7 +248,7 @@ def test_differences_name_what_a_resumed_run_may_not_change():
 
 def test_yaml_numbers_are_those_of_yaml_1_2():
     text = "a: 1e-4\nb: on\nc: 1_000\nd: [1, -2.5, .5, ~, null, yes, '010', 12:30]"
-    values = yaml_text.parse(text)
+    values = yaml_subset.parse(text)
     assert values["a"] == 1e-4 and values["b"] == "on" and values["c"] == "1_000"
     assert values["d"] == [1, -2.5, 0.5, None, None, "yes", "010", "12:30"]
     assert type(values["d"][0]) is int
@@ -266,7 +267,7 @@ plain = st.recursive(
 @settings(deadline=None, max_examples=150)
 @given(plain)
 def test_what_is_written_is_read_back_equal(value):
-    again = yaml_text.parse(yaml_text.dump(value))
+    again = yaml_subset.parse(yaml_subset.dump(value))
     assert again == value and type(again) is type(value)
 
 

@@ -9,7 +9,7 @@ import pytest
 from particles import begin, estimate
 from toys import Descent, NoisyLine, Parabola, parabola
 
-from meta_train.config import yaml_subset as yaml_text
+from meta_train import yaml_subset
 from meta_train.estimators import ESTIMATORS
 from meta_train.estimators.base import describe
 from meta_train.inner.horizons import Fixed, LogUniform
@@ -105,7 +105,7 @@ def test_the_config_lines_of_the_page_can_be_run():
     lines = [line for line in page.splitlines() if line.startswith("estimator: ")]
     seen = set()
     for line in lines:
-        fields = dict(yaml_text.parse(line)["estimator"])
+        fields = dict(yaml_subset.parse(line)["estimator"])
         seen.add(kind := fields.pop("kind"))
         ESTIMATORS[kind](parabola(Fixed(300)), MeanLoss(), **fields)
     assert seen == set(ESTIMATORS)

@@ -19,7 +19,7 @@ from meta_train.evaluation import curve_cache, measure as module
 from meta_train.evaluation.curve_cache import CurveCache, Curves, cache_key
 from meta_train.evaluation.entries import Entry, Setting, setting, standard_baselines
 from meta_train.evaluation.evaluate import Session, evaluate
-from meta_train.interruption import Interrupted
+from meta_train.host import Interrupted
 from meta_train.progress import Countdown
 from tasks.families.synthetic import Quadratic
 from tasks.suites import SUITES, Suite

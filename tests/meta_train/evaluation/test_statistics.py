@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 
 
 def test_smoothing_keeps_constants_and_starts_at_the_first_value():

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from reports import STEPS, make_report
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.reports import (
     evaluation as module,
     evaluation_figures as report_figures,
     evaluation_tables as report_tables,
     evaluation_text as report_text,
     figures,
-    html as page,
+    page,
     wording,
 )
 

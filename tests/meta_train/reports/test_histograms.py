@@ -11,9 +11,10 @@ from runs import weights
 from meta_train.cli.main import main
 from meta_train.reports import histograms as histogram_report
 from meta_train.reports.heat_map import heat_map
-from meta_train.reports.histograms import read_histograms, write_histogram_html
+from meta_train.reports.histograms import write_histogram_html
 from meta_train.reports.meta_training import training_html
 from meta_train.run.checkpoint import saved_steps
+from meta_train.run.metrics_log import read_histograms
 
 
 @pytest.fixture(scope="module")

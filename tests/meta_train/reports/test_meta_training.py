@@ -7,6 +7,7 @@ import pytest
 from meta_train.config.model import load
 from meta_train.evaluation.results import ResultsError
 from meta_train.reports import meta_training as training_report
+from meta_train.run.metrics_log import read_metrics
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +29,7 @@ def run(tmp_path):
 
 
 def test_metrics_are_read_with_gaps_and_torn_lines(run):
-    metrics = training_report.read_metrics(run / "metrics.jsonl")
+    metrics = read_metrics(run / "metrics.jsonl")
     assert metrics["meta/loss"].shape == (300, 2)
     assert np.isnan(metrics["meta/loss"][6, 1])
     assert metrics["eval/score"].tolist() == [[100.0, 0.1], [200.0, -0.5], [300.0, 0.1]]

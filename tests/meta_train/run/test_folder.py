@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-from meta_train.run import folder as run_folder
+from meta_train.run import run_folder
 
 
 def git(folder, *args):

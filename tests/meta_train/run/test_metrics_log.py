@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from learned_opt import record, records
-from meta_train.run.metrics_log import Guarded, JsonLines, Wandb, keep_lines
+from meta_train.run.metrics_log import JsonLines, keep_lines
+from meta_train.run.wandb_log import Guarded, Wandb
 
 
 def read(path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from meta_train.evaluation import statistics as stats
+from meta_train.evaluation import stats
 from meta_train.evaluation.scores.against import envelope, score
 from meta_train.evaluation.scores.verdicts import ranking, verdicts
 

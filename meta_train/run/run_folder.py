@@ -14,10 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
-from learned_opt.files import write_whole
+from learned_opt.files import write_json, write_whole
 from meta_train.config import model as configs
 from meta_train.config.model import Config
-from meta_train.files import write_json
 
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "learned-opt")
 

@@ -1,9 +1,16 @@
-"""Stopping a run from outside without losing anything."""
+"""What the machine around a run gives: its signals, a folder for caches."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+
+def cache_folder() -> Path:
+    """The user's cache of this package; XDG_CACHE_HOME moves it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "learned-opt"
 
 
 class Interruption:
