@@ -11,11 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from meta_train.estimators import PES
-from meta_train.inner.horizons import LogUniform
-from meta_train.inner.objectives import LogLoss
-from meta_train.inner.unroll import Episodes
-from meta_train.learners.gradient import GradientLearner
+from meta_train import PES, Episodes, GradientLearner, LogLoss, LogUniform
 from tasks.families.synthetic import Quadratic
 
 MOMENTA = (0.0, 0.9, 0.99)
