@@ -30,7 +30,7 @@ from learned_opt.controller.schedule import schedules
 from learned_opt.io import read
 from learned_opt.locate import locate
 from meta_train.cli.startup import start_jax
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.learners.ppo.environment import Environment
 from meta_train.learners.ppo.recording import record
 from meta_train.learners.ppo.reward import fit_curve, log_progress, reward
@@ -221,7 +221,7 @@ def environments(halved: bool = False) -> list[Environment]:
 
 
 def training_buckets() -> Sequence[Environment]:
-    return build_learner(configs.load(CONFIG, [])).environments
+    return build_learner(loading.load(CONFIG, [])).environments
 
 
 # What is chosen on the training buckets

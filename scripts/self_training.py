@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from meta_train.cli.startup import start_jax
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.learners.meta_optimizers import Learned
 from meta_train.run.build import build_learner
 
@@ -102,7 +102,7 @@ def end(losses: list[float]) -> float:
 
 def compare(seeds: int) -> dict[str, list[list[float]]]:
     """name -> seed -> meta-losses."""
-    config = configs.load(CONFIG)
+    config = loading.load(CONFIG)
     steps, rule = config.steps, config.optimizer.build()
     theta = rule.init(jax.random.key(0))
     learner = replace(build_learner(config), meta_optimizer=contenders(rule, theta, steps))

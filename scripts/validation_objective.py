@@ -19,7 +19,7 @@ import optax
 import learned_opt
 from learned_opt.registry import HAND_DESIGNED
 from meta_train.cli.startup import start_jax
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.evaluation.programs import build_program
 from meta_train.run.build import build_learner, build_tasks
 
@@ -56,7 +56,7 @@ def meta_train(seeds: int, out: Path) -> dict[str, list]:
 
     def learner(measure: str):
         if measure not in learners:
-            built = build_learner(configs.load(CONFIG, [f"measure={measure}"]))
+            built = build_learner(loading.load(CONFIG, [f"measure={measure}"]))
             learners[measure] = (built, built.load())
         return learners[measure]
 
@@ -74,7 +74,7 @@ def meta_train(seeds: int, out: Path) -> dict[str, list]:
         return learned_opt.read(path)[1]
 
     found = {name: [] for name in MEASURES}
-    steps = configs.load(CONFIG).steps
+    steps = loading.load(CONFIG).steps
     for seed in range(seeds):
         begun = stage("start", "train", seed, START_STEPS)
         for name, measure in MEASURES.items():
@@ -84,7 +84,7 @@ def meta_train(seeds: int, out: Path) -> dict[str, list]:
 
 def evaluate(rules: dict[str, list]) -> dict:
     """Mean losses of unseen tasks: name -> seed -> split -> curve; Adam with its rates."""
-    config = configs.load(CONFIG)
+    config = loading.load(CONFIG)
     family = build_tasks(config).families[0]
     data = jax.tree.map(jnp.asarray, family.load())
 
@@ -141,7 +141,7 @@ def path(rule: optax.GradientTransformationExtraArgs) -> np.ndarray:
 
 
 def paths(rules: dict[str, list]) -> dict[str, np.ndarray]:
-    rule = configs.load(CONFIG).optimizer.build()
+    rule = loading.load(CONFIG).optimizer.build()
     found = {
         "Adam": path(optax.with_extra_args_support(optax.adam(0.01))),
         "SGD": path(optax.with_extra_args_support(optax.sgd(0.05))),

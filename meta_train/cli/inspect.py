@@ -59,9 +59,9 @@ def config_check(args: argparse.Namespace) -> int:
 
 
 def config_show(args: argparse.Namespace) -> int:
-    from meta_train.config import model as configs
+    from meta_train.config import loading
 
-    print(configs.dump(configs.load(find_config(args.config), args.overrides)), end="")
+    print(loading.dump(loading.load(find_config(args.config), args.overrides)), end="")
     return 0
 
 

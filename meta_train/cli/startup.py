@@ -49,10 +49,10 @@ def find_config(name: str) -> Path:
 
 def load_config(args: argparse.Namespace, cached: bool = True) -> tuple[Any, str]:
     """The config of a command and the name it has in messages; JAX is ready for it."""
-    from meta_train.config import model as configs
+    from meta_train.config import loading
 
     path = find_config(args.config)
-    config = configs.load(path, args.overrides)
+    config = loading.load(path, args.overrides)
     devices = config.parallel.devices if config.parallel.backend != "vmap" else 1
     if getattr(args, "distributed", False):
         # Where the cluster says how many processes there are, JAX_NUM_CPU_DEVICES counts.

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from learned_opt.spec import spec_of
-from meta_train.config.model import CHANGEABLE, Config
+from meta_train.config.loading import CHANGEABLE
+from meta_train.config.model import Config
 from meta_train.config.schema import Described, Model, blocks, kind_of, presets_of
 from meta_train.yaml_subset import dump
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.config.errors import ConfigError
 from meta_train.config.model import Config
 from meta_train.config.stages import stages
@@ -167,7 +167,7 @@ def _health(metrics: dict[str, np.ndarray]) -> str:
 
 def _horizons(run: Path, last: int) -> str:
     try:
-        config = configs.load(run / "config.yaml")
+        config = loading.load(run / "config.yaml")
     except ConfigError:  # the numbers of a run are worth a page without it
         return ""
     steps, quantiles = horizons_in_force(config, last)

@@ -9,7 +9,7 @@ import numpy as np
 
 from learned_opt import io
 from learned_opt.locate import SUFFIX
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.evaluation import stats
 from meta_train.evaluation.results import Report
 from meta_train.run.checkpoint import read_arrays
@@ -32,7 +32,7 @@ def export_run(
     if step is None:
         rule, theta, card = io.read(run)
     else:
-        rule = configs.load(run / "config.yaml").optimizer.build()
+        rule = loading.load(run / "config.yaml").optimizer.build()
         arrays = read_arrays(run / "checkpoints", step)
         card = {**io.card(run), "meta_steps": step}
         card.pop("selection_score", None)

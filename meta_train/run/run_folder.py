@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from learned_opt.files import write_json, write_whole
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.config.model import Config
 
 PACKAGES = ("jax", "jaxlib", "optax", "numpy", "learned-opt")
@@ -101,12 +101,12 @@ def check(path: Path, config: Config, resume: bool) -> Config | None:
         raise RunError(f"{path}: is neither empty nor a run folder (it has no config.yaml)")
     if not resume:
         raise RunError(f"{path}: holds a run already; go on with --resume or choose another --out")
-    old = configs.load(path / "config.yaml")
-    differing = configs.differences(old, config)
+    old = loading.load(path / "config.yaml")
+    differing = loading.differences(old, config)
     if differing:
         raise RunError(
             f"{path}: cannot resume with another config; these keys differ: "
-            f"{', '.join(differing)} (only {', '.join(configs.CHANGEABLE)} may change)"
+            f"{', '.join(differing)} (only {', '.join(loading.CHANGEABLE)} may change)"
         )
     return old
 
@@ -130,7 +130,7 @@ def create(path: Path, config: Config, overrides: Sequence[str]) -> RunFolder:
 
 def describe(path: Path, config: Config, overrides: Sequence[str]) -> None:
     """Writes what a run is made from and what it runs on."""
-    write_whole(path / "config.yaml", configs.dump(config))
+    write_whole(path / "config.yaml", loading.dump(config))
     write_whole(path / "overrides.txt", "".join(f"{line}\n" for line in overrides))
     write_json(path / "environment.json", environment())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from meta_train.config.model import load
+from meta_train.config.loading import load
 from meta_train.run.build import build_tasks
 from tasks import suites
 from tasks.distributions import DISTRIBUTIONS

@@ -15,7 +15,7 @@ from meta_train.benchmarks import (
 )
 from meta_train.benchmarks.timing import medians
 from meta_train.cli.main import main
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.inner.horizons import LogUniform
 from meta_train.run.build import build_learner, build_tasks
 from tasks.cost import cost
@@ -141,7 +141,7 @@ def test_bench_controller_tells_every_bucket_and_the_whole(capsys, tmp_path):
 
 
 def test_the_sweep_varies_one_thing_at_a_time():
-    config = configs.load(PEER)
+    config = loading.load(PEER)
     rows = list(benchmark_meta.variants(config))
     assert [row[:2] for row in rows] == [
         *(("tasks", tasks) for tasks in (8, 16, 32)),
@@ -157,7 +157,7 @@ def test_the_sweep_varies_one_thing_at_a_time():
 
 
 def test_the_peer_preset_is_the_peers_program():
-    config = configs.load(PEER)
+    config = loading.load(PEER)
     (family,) = build_tasks(config).families
     assert cost(family).parameters == 64 * 32 + 32 + 32 * 10 + 10
     task = family.task(family.sample(jax.random.key(0)), family.load())
@@ -173,7 +173,7 @@ def test_the_peer_preset_is_the_peers_program():
 
 @pytest.mark.slow
 def test_every_number_of_devices_is_measured_in_its_own_process():
-    config = configs.load(PEER)
+    config = loading.load(PEER)
     rows = list(benchmark_meta._over_devices(config, str(PEER), ["optimizer.hidden=1"]))
     assert [row["vary"] for row in rows] == ["devices"] * len(rows) and rows[0]["value"] == 1
     assert all(row["inner_steps_per_second"] > 0 for row in rows)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from meta_train.config.errors import ConfigError
-from meta_train.config.model import load
+from meta_train.config.loading import load
 from meta_train.config.stages import stages
 
 ROOT = Path(__file__).parents[3]

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meta_train.config.model import load
+from meta_train.config.loading import load
 from meta_train.evaluation.results import ResultsError
 from meta_train.reports import meta_training as training_report
 from meta_train.run.metrics_log import read_metrics

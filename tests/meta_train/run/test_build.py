@@ -9,7 +9,7 @@ from learned_opt.anchors.relative_adam import RelativeAdam
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.learned.hierarchical_rnn import HierarchicalRNN
 from meta_train.config.errors import ConfigError
-from meta_train.config.model import parse
+from meta_train.config.loading import parse
 from meta_train.run.build import build_learner, build_start, build_tasks
 from tasks.cost import cost
 

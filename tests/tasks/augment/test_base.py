@@ -11,7 +11,7 @@ import pytest
 from bowls import Bowl, on, plain, seen
 
 from meta_train.cli.main import main
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.config.errors import ConfigError
 from tasks.augment.base import Augmentation, Augmented, augment
 from tasks.augment.objective import Bfloat16, LogObjective, LossScale, Reparametrise
@@ -212,4 +212,4 @@ def test_a_run_trains_under_all_of_them(tmp_path):
 )
 def test_a_config_is_refused_with_the_key_and_the_way_out(blocks, words):
     with pytest.raises(ConfigError, match=words):
-        configs.parse(TEXT % blocks)
+        loading.parse(TEXT % blocks)

@@ -8,8 +8,9 @@ import pytest
 from runs import metrics, same_run
 
 from meta_train.cli.main import main
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.config.errors import ConfigError
+from meta_train.config.model import Parallel
 from meta_train.run.build import build_learner
 
 TINY = """
@@ -42,7 +43,7 @@ def test_a_run_stopped_halfway_goes_on_as_if_it_had_not_been(tmp_path):
 
 
 def learned(text, **changes):
-    config = configs.parse(text)
+    config = loading.parse(text)
     one = build_learner(config.model_copy(update=changes))
     data = one.load()
     state, seen = one.step(one.init(jax.random.key(0), data), data)
@@ -51,7 +52,7 @@ def learned(text, **changes):
 
 @pytest.mark.slow
 def test_two_shards_make_the_step_that_one_makes():
-    parallel = configs.Parallel(backend="vmap", devices=2)
+    parallel = Parallel(backend="vmap", devices=2)
     (_, _, one, alone), (_, _, two, spread) = learned(TINY), learned(TINY, parallel=parallel)
     for a, b in zip(jax.tree.leaves(one.theta), jax.tree.leaves(two.theta), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
@@ -95,16 +96,16 @@ def test_the_bar_of_self_play_is_the_policy_itself_and_rises_with_it():
 )  # fmt: skip
 def test_configs_that_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
-        configs.parse(TINY.replace(*change))
+        loading.parse(TINY.replace(*change))
 
 
 def test_without_ppo_a_horizon_is_missing():
     text = "steps: 4\noptimizer: {kind: small_fc}\ntasks: [{kind: bowl}]\n"
     with pytest.raises(ConfigError, match="horizon: missing"):
-        configs.parse(text + "estimator: {kind: pes, length: 5}\n")
+        loading.parse(text + "estimator: {kind: pes, length: 5}\n")
 
 
 def test_episodes_divide_over_minibatches():
-    config = configs.parse(TINY.replace("num_tasks: 4", "num_tasks: 5"))
+    config = loading.parse(TINY.replace("num_tasks: 4", "num_tasks: 5"))
     with pytest.raises(ConfigError, match="5 episodes do not divide .* the next that do are 6"):
         build_learner(config)

@@ -13,8 +13,9 @@ from learned_opt import packaged
 from learned_opt.anchors.relative_soap import RelativeSoap
 from learned_opt.learned.hierarchical_rnn import PRESETS
 from meta_train import yaml_subset
-from meta_train.config import model as configs
+from meta_train.config import loading
 from meta_train.config.errors import ConfigError
+from meta_train.config.model import Config
 from meta_train.config.reference import reference
 from meta_train.config.schema import blocks
 from meta_train.learners.meta_optimizers import META_OPTIMIZERS
@@ -31,7 +32,7 @@ estimator: {kind: pes, length: 20, std: 1e-2}
 
 def refused(*overrides: str, text: str = GOOD) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        configs.parse(text, "F.yaml", overrides)
+        loading.parse(text, "F.yaml", overrides)
     assert str(caught.value) == "\n".join(caught.value.lines)
     return caught.value.lines
 
@@ -163,26 +164,26 @@ def test_what_single_keys_cannot_tell():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_configs_are_valid_and_resolve_to_themselves(path):
-    config = configs.load(path)
-    again = configs.parse(configs.dump(config))
+    config = loading.load(path)
+    again = loading.parse(loading.dump(config))
     assert again == config and hash(again) == hash(config)
-    assert configs.dump(again) == configs.dump(config)
+    assert loading.dump(again) == loading.dump(config)
 
 
 def test_overrides_reach_blocks_that_the_file_leaves_out():
-    config = configs.parse(GOOD, overrides=["wandb.mode=offline", "evaluation.every=7"])
+    config = loading.parse(GOOD, overrides=["wandb.mode=offline", "evaluation.every=7"])
     assert config.wandb.mode == "offline" and config.evaluation.every == 7
-    config = configs.parse(GOOD, overrides=["meta_optimizer.learning_rate=1e-4", "measure=train"])
+    config = loading.parse(GOOD, overrides=["meta_optimizer.learning_rate=1e-4", "measure=train"])
     assert config.meta_optimizer.learning_rate == 1e-4
-    config = configs.parse(GOOD, overrides=["tasks.0.dim=5", "tasks.0.weight=3"])
+    config = loading.parse(GOOD, overrides=["tasks.0.dim=5", "tasks.0.weight=3"])
     assert config.tasks[0].build().dim == 5 and config.tasks[0].weight == 3
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_the_rule_of_that_name_and_flags_replace_its_choices(name):
-    config = configs.parse(GOOD, overrides=[f"optimizer.preset={name}"])
+    config = loading.parse(GOOD, overrides=[f"optimizer.preset={name}"])
     assert config.optimizer.build() == PRESETS[name]
-    config = configs.parse(
+    config = loading.parse(
         GOOD, overrides=[f"optimizer={{kind: hierarchical_rnn, preset: {name}, cell_scale: 0.25}}"]
     )
     rule = config.optimizer.build()
@@ -202,7 +203,7 @@ def test_a_preset_is_the_rule_of_that_name_and_flags_replace_its_choices(name):
     ],
 )
 def test_choices_of_older_versions_are_read(old, new):
-    found, wanted = (configs.parse(GOOD, overrides=[f"optimizer={text}"]) for text in (old, new))
+    found, wanted = (loading.parse(GOOD, overrides=[f"optimizer={text}"]) for text in (old, new))
     assert found.optimizer.build() == wanted.optimizer.build()
 
 
@@ -211,15 +212,15 @@ def test_choices_of_older_versions_are_read(old, new):
 )
 def test_a_rule_takes_any_anchor(kind):
     text = f"optimizer={{kind: {kind}, anchor: {{kind: relative_soap, max_dim: 32}}}}"
-    config = configs.parse(GOOD, overrides=[text])
+    config = loading.parse(GOOD, overrides=[text])
     assert config.optimizer.build().anchor == RelativeSoap(max_dim=32)
-    assert configs.parse(configs.dump(config)) == config
+    assert loading.parse(loading.dump(config)) == config
 
 
 @pytest.mark.parametrize("kind", META_OPTIMIZERS)
 def test_every_meta_optimizer_can_be_had_with_its_defaults(kind):
     name = ", name: hierarchical_rnn" if kind == "learned" else ""
-    config = configs.parse(
+    config = loading.parse(
         GOOD, overrides=[f"meta_optimizer={{kind: {kind}, clip: 1.0, clip_norm: 1{name}}}"]
     )
     tx = config.meta_optimizer.build().transformation(config.steps)
@@ -231,19 +232,19 @@ def test_the_path_of_a_learned_meta_optimizer_holds_in_every_folder(tmp_path, mo
     weights.write_bytes(packaged()["hierarchical_rnn"].read_bytes())
     monkeypatch.chdir(tmp_path)
     chosen = "meta_optimizer={kind: learned, name: rule.safetensors}"
-    assert configs.parse(GOOD, overrides=[chosen]).meta_optimizer.name == str(weights)
+    assert loading.parse(GOOD, overrides=[chosen]).meta_optimizer.name == str(weights)
     weights.write_bytes(b"PK\x03\x04" + bytes(40))
     (line,) = refused(chosen)
     assert "meta_optimizer.name: rule.safetensors: this is a zip archive" in line
 
 
 def test_differences_name_what_a_resumed_run_may_not_change():
-    old = configs.parse(GOOD)
-    new = configs.parse(
+    old = loading.parse(GOOD)
+    new = loading.parse(
         GOOD, overrides=["steps=200", "seed=3", "tasks.1.weight=4", "wandb.mode=offline", "ema=0.5"]
     )
-    assert configs.differences(old, new) == ["seed", "tasks.1.weight", "ema"]
-    assert configs.differences(old, old) == []
+    assert loading.differences(old, new) == ["seed", "tasks.1.weight", "ema"]
+    assert loading.differences(old, old) == []
 
 
 def test_yaml_numbers_are_those_of_yaml_1_2():
@@ -288,7 +289,7 @@ def test_defaults_in_the_reference_are_whole():
 
 def test_the_reference_names_every_key():
     page = (ROOT / "docs" / "config.md").read_text()
-    missing = {key for key in _keys(configs.Config) if f"`{key}`" not in page}
+    missing = {key for key in _keys(Config) if f"`{key}`" not in page}
     assert missing <= {"kind"}, "run: learned-opt config reference > docs/config.md"
     for kind in META_OPTIMIZERS:
         assert f"### kind: {kind}" in page
@@ -298,7 +299,7 @@ def test_the_reference_names_every_key():
 
 def test_an_evaluation_has_one_length_or_several():
     def lengths(text):
-        return configs.parse(GOOD + f"evaluation: {{{text}}}\n", "F.yaml", ()).evaluation.steps
+        return loading.parse(GOOD + f"evaluation: {{{text}}}\n", "F.yaml", ()).evaluation.steps
 
     assert lengths("every: 5") == (200, 2000)
     assert lengths("steps: 300") == (300,) and lengths("steps: [5, 50]") == (5, 50)
