@@ -1,9 +1,8 @@
 """One meta-step: tasks to gradients, gradients to a mean, the mean to new theta."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +12,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from learned_opt.base import LearnedOptimizer, Theta, eval_params
 from learned_opt.naming import check_name
 from meta_train.estimators.base import EstimatorState, GradientEstimator, Metrics
+from meta_train.learners.base import load_families
 from meta_train.learners.family_mean import FamilyScale, family_factor, family_gradient, mean_metric
 from meta_train.parallel import AXIS, TASKS, Parallel
-from tasks.base import Data, TaskFamily
+from tasks.base import Data
 
 
 class MetaTrainState(NamedTuple):
@@ -28,50 +28,6 @@ class MetaTrainState(NamedTuple):
     norms: Float[Array, " families"]  # running root mean square of each family's gradient norm
     est_states: tuple[EstimatorState, ...]  # per family; leading axes: shard, task
     key: PRNGKeyArray  # never changes; step and task are folded in
-
-
-@runtime_checkable
-class LearnerState(Protocol):
-    """What every learner's state has: a tree of arrays that a checkpoint holds whole."""
-
-    @property
-    def step(self) -> Int[Array, ""]: ...
-
-    @property
-    def theta_average(self) -> Theta: ...
-
-    @property
-    def meta_opt_state(self) -> Any: ...
-
-
-State = TypeVar("State", bound=LearnerState)
-
-
-@runtime_checkable
-class MetaLearner(Protocol[State]):
-    """What the training loop runs; `inner_steps` are the inner training steps of one meta-step."""
-
-    @property
-    def optimizer(self) -> LearnedOptimizer: ...
-
-    @property
-    def inner_steps(self) -> int: ...
-
-    def load(self) -> tuple[Data, ...]: ...
-
-    def init(
-        self, key: PRNGKeyArray, data: tuple[Data, ...], theta: Theta | None = None
-    ) -> State: ...
-
-    def take_over(self, state: State, data: tuple[Data, ...]) -> State: ...
-
-    def prepare(self, data: tuple[Data, ...]) -> None: ...
-
-    def step(self, state: State, data: tuple[Data, ...]) -> tuple[State, Metrics]: ...
-
-    def place(self, state: State) -> State: ...
-
-    def theta(self, state: State) -> Theta: ...
 
 
 class _Shared(NamedTuple):
@@ -291,17 +247,6 @@ class GradientLearner:
             meta_opt_state=meta_opt_state,
         )
         return shared, metrics
-
-
-def load_families(families: Sequence[TaskFamily], parallel: Parallel) -> tuple[Data, ...]:
-    """Every family's arrays, on every device; what families share lies there once.
-
-    Raises MissingData.
-    """
-    data = tuple(family.load() for family in families)
-    arrays = {id(leaf): leaf for leaf in jax.tree.leaves(data)}
-    placed = parallel.replicate({name: jnp.asarray(x) for name, x in arrays.items()})
-    return jax.tree.map(lambda leaf: placed[id(leaf)], data)
 
 
 def _unless_lost(gradients: Theta, seen: Metrics) -> Theta:

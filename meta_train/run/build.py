@@ -20,7 +20,8 @@ from meta_train.estimators.base import GradientEstimator
 from meta_train.evaluation.evaluate import selection_score
 from meta_train.inner.objectives import Objective
 from meta_train.inner.unroll import Episodes
-from meta_train.learners.gradient import GradientLearner, MetaLearner
+from meta_train.learners.base import MetaLearner
+from meta_train.learners.gradient import GradientLearner
 from meta_train.parallel import Parallel
 from meta_train.run.build_ppo import build_ppo
 from meta_train.run.curriculum import Curriculum

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from meta_train.learners.gradient import MetaLearner
+from meta_train.learners.base import MetaLearner
 
 _THREAD = "compiles the next stage"
 

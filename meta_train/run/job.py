@@ -14,7 +14,7 @@ import numpy as np
 from learned_opt import io
 from learned_opt.base import LearnedOptimizer, Theta
 from meta_train.config.model import Config
-from meta_train.learners.gradient import MetaLearner
+from meta_train.learners.base import MetaLearner
 from meta_train.progress import Progress
 from meta_train.run import processes, run_folder
 from meta_train.run.build import build_curriculum, build_score, build_start

@@ -10,7 +10,7 @@ import numpy as np
 
 from learned_opt.base import Theta
 from learned_opt.monitoring.record import records
-from meta_train.learners.gradient import LearnerState, MetaLearner
+from meta_train.learners.base import LearnerState, MetaLearner
 from meta_train.progress import Progress
 from meta_train.run.curriculum import Curriculum
 from meta_train.run.metrics_log import Sink

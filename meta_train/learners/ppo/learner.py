@@ -14,7 +14,7 @@ from learned_opt.controller.actions import Table, draw_values, start_values
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.controller.network import Normaliser
 from meta_train.estimators.base import Metrics
-from meta_train.learners.gradient import load_families
+from meta_train.learners.base import load_families
 from meta_train.learners.ppo import loss as ppo
 from meta_train.learners.ppo.agent import Agent, Memory, Scales, Seen
 from meta_train.learners.ppo.critic import Baseline, features, raise_bar
