@@ -15,11 +15,11 @@ import jax, optax
 jax.config.update("jax_num_cpu_devices", 2)
 from toys import Descent, NoisyLine
 from meta_train.estimators import ESTIMATORS
-from meta_train.horizons import Growing
-from meta_train.learner import GradientLearner
-from meta_train.objectives import LogLoss
+from meta_train.inner.horizons import Growing
+from meta_train.learners.gradient import GradientLearner
+from meta_train.inner.objectives import LogLoss
 from meta_train.parallel import Parallel
-from meta_train.unroll import Episodes
+from meta_train.inner.unroll import Episodes
 
 rule, out = Descent(), {}
 episodes = Episodes(NoisyLine(), rule, Growing(5, 9, 40, 4))

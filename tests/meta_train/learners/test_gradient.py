@@ -179,13 +179,13 @@ import jax, optax
 jax.config.update("jax_num_cpu_devices", 2)
 from toys import Descent, NoisyLine, by_loss
 from learned_opt.learned.small_fc import SmallFC
-from meta_train.checkpoint import Checkpoints
+from meta_train.run.checkpoint import Checkpoints
 from meta_train.estimators import PES
-from meta_train.horizons import LogUniform
-from meta_train.learner import GradientLearner
-from meta_train.objectives import LogLoss
+from meta_train.inner.horizons import LogUniform
+from meta_train.learners.gradient import GradientLearner
+from meta_train.inner.objectives import LogLoss
 from meta_train.parallel import Parallel
-from meta_train.unroll import Episodes
+from meta_train.inner.unroll import Episodes
 from tasks.families.mlp import MLPClassifier
 
 rule = Descent()

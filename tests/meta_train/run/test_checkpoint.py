@@ -221,7 +221,7 @@ def test_arrays_are_read_by_name_while_the_run_writes(tmp_path):
 SAVE_FOR_EVER = """
 import sys, jax.numpy as jnp
 from pathlib import Path
-from meta_train.checkpoint import Checkpoints
+from meta_train.run.checkpoint import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]), keep=2)
 for step in range(100_000):
     checkpoints.save(step, {"x": jnp.full(500_000, float(step)), "step": jnp.asarray(step)})
