@@ -7,7 +7,6 @@ from typing import Any
 
 from meta_train.cli.arguments import positive, usage
 from meta_train.cli.startup import UsageError, load_config, start_jax
-from meta_train.config.model import Config
 
 
 def bench(args: argparse.Namespace) -> int:
@@ -27,7 +26,7 @@ def bench(args: argparse.Namespace) -> int:
         return KINDS[args.what](args, config, source)
 
 
-def _meta(args: argparse.Namespace, config: Config, source: str) -> int:
+def _meta(args: argparse.Namespace, config: Any, source: str) -> int:
     from meta_train.benchmarks import meta as benchmark
 
     if args.sweep:
@@ -75,7 +74,7 @@ def _tasks(args: argparse.Namespace, config: Any, source: str) -> int:
     return 0
 
 
-def _controller(args: argparse.Namespace, config: Config, source: str) -> int:
+def _controller(args: argparse.Namespace, config: Any, source: str) -> int:
     from meta_train.benchmarks import controller as benchmark
 
     rows = []

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from importlib.metadata import version
+from typing import Any, NoReturn
 
 from meta_train.cli import bench, evaluate, import_weights, inspect, robustness, schedule, train
 from meta_train.cli.exit_codes import BAD_USAGE, FAILED, INTERRUPTED, MISSING_DATA
@@ -13,14 +15,27 @@ from meta_train.cli.startup import UsageError
 from meta_train.host import Interrupted
 
 
+class Parser(argparse.ArgumentParser):
+    """Names the nearest choice to a mistyped one."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)
+        if wrong:
+            from learned_opt.naming import nearest
+
+            message += nearest(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        super().error(message)
+
+
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="learned-opt",
         description="Meta-train optimizers, look at them, measure them.",
         epilog="exit codes: 0 done, 1 failed, 2 bad usage or config, 3 missing data, "
         "130 interrupted, saved",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=version("learned-opt"))
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, run: Any, help: str, within: Any = commands) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -308,3 +309,29 @@ def test_evaluate_and_report(tmp_path, capsys, small_suite, monkeypatch):
     assert main(["report", str(out), "--yardstick", "relative_adam"]) == 0
     text = capsys.readouterr().out
     assert "against relative_adam" in text and f"results/comparison-{small_suite}" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["evalute", "x"], "evaluate"),
+        (["list", "optimzers"], "optimizers"),
+        (["config", "chek"], "check"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(given, meant, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(given)
+    assert left.value.code == 2
+    assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_the_package_runs_as_the_command_and_starts_no_jax_for_its_version():
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['learned-opt', '--version']\n"
+        "try: runpy.run_module('meta_train', run_name='__main__')\n"
+        "except SystemExit: print('jax' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [metadata.version("learned-opt"), "False"]
