@@ -32,8 +32,7 @@ from flax import serialization
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-import published_cases as cases  # noqa: E402
-import published_files as files  # noqa: E402
+from helpers import published_cases as cases, published_files as files  # noqa: E402
 
 np.argsort = functools.partial(np.argsort, kind="stable")
 

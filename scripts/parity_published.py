@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-import published_files as files  # noqa: E402
+from helpers import published_files as files  # noqa: E402
 
 import learned_opt  # noqa: E402
 from meta_train.cli.main import main as command

@@ -1,7 +1,7 @@
 """A tiny run that several files of tests compare with."""
 
 import pytest
-from runs import TINY
+from helpers.runs import TINY
 
 from meta_train.cli.main import main
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reports import make_report
+from helpers.reports import make_report
 
 from tasks.families.synthetic import Function2D, Quadratic
 

@@ -1,10 +1,10 @@
 """AdaLo against published values, and how its rate follows the loss."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import golden
 
 from learned_opt import make
 

@@ -1,11 +1,11 @@
 """Rules with little state, and rules that are another with a part."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import golden
 from optax import contrib
 
 from learned_opt import HAND_DESIGNED, make

@@ -1,11 +1,11 @@
 """The rules of optax that come with a guard: published values, and every guard."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import golden
 
 from learned_opt import eval_params, make
 

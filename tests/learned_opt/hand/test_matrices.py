@@ -1,11 +1,11 @@
 """SOAP and Shampoo, against published values and independent computations."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import golden
 
 from learned_opt import HAND_DESIGNED, make
 

@@ -1,11 +1,11 @@
 """Rules that choose their momentum, reduce variance or estimate curvature, by published values."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import golden
 
 from learned_opt import make
 

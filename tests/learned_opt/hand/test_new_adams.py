@@ -1,11 +1,11 @@
 """Relatives of Adam, against published values and by their properties."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import golden
 
 from learned_opt import make
 from learned_opt.hand.parts.gl_fractional import coefficients, gl_fractional

@@ -1,11 +1,11 @@
 """The rules taken from optax, against published values and, where there are none, optax."""
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import golden
 from optax import contrib
 
 from learned_opt import HAND_DESIGNED, inject, make

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import golden
 
 from learned_opt import eval_params, inject, make
 from learned_opt.hand.parts.accumulate import accumulate

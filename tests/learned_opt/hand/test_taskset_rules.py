@@ -1,9 +1,9 @@
 """TaskSet's two rules against computations in NumPy's float64."""
 
-import golden
 import jax
 import numpy as np
 import pytest
+from helpers import golden
 
 from learned_opt import make
 

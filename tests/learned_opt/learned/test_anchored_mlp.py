@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.local_rules import LocalOracle
 
 from learned_opt.learned.anchored_mlp import AnchoredMLP
-from tests.local_rules import LocalOracle
 
 SHAPES = [(), (3,), (2, 3), (2, 1, 3), (2, 3, 2, 2)]
 HORIZON, STEPS = 8, 10

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.local_rules import LocalOracle
 
 import learned_opt
 from learned_opt.learned.celo2 import PRESETS, Celo2, orthogonalised
-from tests.local_rules import LocalOracle
 
 SHAPES = {"scale": (), "dense/bias": (3,), "dense/kernel": (2, 3), "embedding": (3, 2)}
 SHAPES |= {"tall": (2, 1, 3, 2)}

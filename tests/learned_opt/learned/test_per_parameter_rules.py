@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from per_parameter import AdafactorOracle, clipped, network
+from helpers.per_parameter import AdafactorOracle, clipped, network
 
 from learned_opt.learned.feed_forward import PRESETS as FEED_FORWARD, FeedForward
 from learned_opt.learned.mlp import MLP

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from per_parameter import AdafactorOracle, network
+from helpers.per_parameter import AdafactorOracle, network
 
 from learned_opt.learned.parts.features import factored_axes, offset_decays, time_features
 from learned_opt.learned.parts.scalar_network import CHUNK

@@ -3,8 +3,7 @@
 from typing import Any
 
 import numpy as np
-
-from tests.moments import MomentOracle
+from helpers.moments import MomentOracle
 
 
 def sigmoid(x):

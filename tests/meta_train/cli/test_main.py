@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from runs import metrics, same_run, status, weights
+from helpers.runs import metrics, same_run, status, weights
 
 from meta_train.cli.main import main
 

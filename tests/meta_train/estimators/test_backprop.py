@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from particles import slopes
-from toys import Descent, parabola
+from helpers.particles import slopes
+from helpers.toys import Descent, parabola
 
 from meta_train.estimators import BackpropES, FullBackprop, TruncatedBackprop
 from meta_train.estimators.backprop_es import _share

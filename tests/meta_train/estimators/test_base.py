@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from particles import begin, estimate
-from toys import Descent, NoisyLine, Parabola, parabola
+from helpers.particles import begin, estimate
+from helpers.toys import Descent, NoisyLine, Parabola, parabola
 
 from meta_train import yaml_subset
 from meta_train.estimators import ESTIMATORS

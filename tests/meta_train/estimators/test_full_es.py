@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from particles import estimate
-from toys import Descent, NoisyLine, Parabola, parabola
+from helpers.particles import estimate
+from helpers.toys import Descent, NoisyLine, Parabola, parabola
 
 from meta_train.estimators import FullES
 from meta_train.inner.horizons import LogUniform

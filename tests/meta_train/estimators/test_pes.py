@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from particles import begin, estimate
-from toys import parabola
+from helpers.particles import begin, estimate
+from helpers.toys import parabola
 
 from meta_train.estimators import PES, FullES, TruncatedES, pes
 from meta_train.inner.horizons import Fixed

@@ -13,7 +13,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import jax, optax
 jax.config.update("jax_num_cpu_devices", 2)
-from toys import Descent, NoisyLine
+from helpers.toys import Descent, NoisyLine
 from meta_train.estimators import ESTIMATORS
 from meta_train.inner.horizons import Growing
 from meta_train.learners.gradient import GradientLearner

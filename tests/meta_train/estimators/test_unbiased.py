@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from particles import mean_and_error, slopes
-from toys import parabola
+from helpers.particles import mean_and_error, slopes
+from helpers.toys import parabola
 
 from learned_opt.base import LearnedOptimizer
 from meta_train.estimators import (

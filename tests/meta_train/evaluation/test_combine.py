@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from reports import make_report
+from helpers.reports import make_report
 
 from meta_train.cli import main as cli
 from meta_train.evaluation.combine import combine

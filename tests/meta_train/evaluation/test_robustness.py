@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reports import make_report
+from helpers.reports import make_report
 
 from learned_opt.registry import HAND_DESIGNED
 from meta_train.cli.main import main

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import Descent, NoisyLine, Parabola
+from helpers.toys import Descent, NoisyLine, Parabola
 
 from meta_train.estimators import ESTIMATORS, PES
 from meta_train.inner.continuation import Buffer, Resume, risen

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import Descent, Parabola
+from helpers.toys import Descent, Parabola
 
 from learned_opt.learned.hierarchical_rnn import PRESETS
 from meta_train.estimators import PES

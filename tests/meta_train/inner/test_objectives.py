@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import Descent, NoisyLine
+from helpers.toys import Descent, NoisyLine
 
 from meta_train.inner.horizons import Fixed
 from meta_train.inner.objectives import (

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import Descent, NoisyLine, parabola
+from helpers.toys import Descent, NoisyLine, parabola
 
 from learned_opt.base import reads_eval_value
 from meta_train.evaluation.programs import AsDeployed, build_program

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import Descent, NoisyLine, Parabola, by_loss
+from helpers.toys import Descent, NoisyLine, Parabola, by_loss
 
 import learned_opt
 from meta_train.estimators import ESTIMATORS, PES, TruncatedBackprop
@@ -177,7 +177,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import jax, optax
 jax.config.update("jax_num_cpu_devices", 2)
-from toys import Descent, NoisyLine, by_loss
+from helpers.toys import Descent, NoisyLine, by_loss
 from learned_opt.learned.small_fc import SmallFC
 from meta_train.run.checkpoint import Checkpoints
 from meta_train.estimators import PES

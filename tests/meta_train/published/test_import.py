@@ -8,9 +8,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import published_files as files
 import pytest
 from flax import serialization
+from helpers import published_files as files
 
 import learned_opt
 from learned_opt import io

@@ -6,9 +6,9 @@ The golden values are made by scripts/golden_published.py, which says how.
 from pathlib import Path
 
 import numpy as np
-import published_files as files
 import pytest
-from published_cases import CASES
+from helpers import published_files as files
+from helpers.published_cases import CASES
 
 import learned_opt
 from meta_train.cli.main import main

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from reports import STEPS, make_report
+from helpers.reports import STEPS, make_report
 
 from meta_train.evaluation import stats
 from meta_train.reports import (

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from runs import weights
+from helpers.runs import weights
 
 from meta_train.cli.main import main
 from meta_train.reports import histograms as histogram_report

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from reports import make_report
+from helpers.reports import make_report
 
 from meta_train.reports import evaluation as module
 

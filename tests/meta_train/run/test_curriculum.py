@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from toys import Descent, NoisyLine, Parabola
+from helpers.toys import Descent, NoisyLine, Parabola
 
 from meta_train.estimators import PES
 from meta_train.inner.horizons import Fixed

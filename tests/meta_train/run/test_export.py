@@ -3,7 +3,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from toys import NoisyLine
+from helpers.toys import NoisyLine
 
 from learned_opt import io
 from learned_opt.anchors.relative_adam import RelativeAdam

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from runs import launch, metrics, same_run, status, wait_for_lines, weights
+from helpers.runs import launch, metrics, same_run, status, wait_for_lines, weights
 
 from meta_train.cli.main import main
 from meta_train.run.checkpoint import Checkpoints, saved_steps

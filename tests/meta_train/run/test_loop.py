@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import Descent
+from helpers.toys import Descent
 
 from meta_train.learners.gradient import MetaTrainState
 from meta_train.progress import Progress

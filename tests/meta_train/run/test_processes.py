@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import yaml
-from runs import COMMAND, TINY, free_port, metrics, status, wait_for_lines
+from helpers.runs import COMMAND, TINY, free_port, metrics, status, wait_for_lines
 
 from meta_train.cli.main import main, parse
 from meta_train.run.processes import Agreement, Wish

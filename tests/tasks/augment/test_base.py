@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bowls import Bowl, on, plain, seen
+from helpers.bowls import Bowl, on, plain, seen
 
 from meta_train.cli.main import main
 from meta_train.config import loading

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bowls import on, plain
+from helpers.bowls import on, plain
 
 from tasks.augment.batch import ReducedBatch
 from tasks.families.synthetic import Quadratic

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bowls import on, plain, seen
+from helpers.bowls import on, plain, seen
 
 from tasks.augment.gradient import (
     AsynchronousDelay,

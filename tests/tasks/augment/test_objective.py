@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from bowls import Bowl, on, plain, seen
-from toys import Descent
+from helpers.bowls import Bowl, on, plain, seen
+from helpers.toys import Descent
 
 from meta_train.inner.horizons import Fixed
 from meta_train.inner.unroll import Episodes, start, unroll

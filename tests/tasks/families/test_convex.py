@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import agrees, distorted, drawn
+from helpers.oracles import agrees, distorted, drawn
 
 from tasks.families.convex import Bowl, IsotropicQuadratic, Norm
 

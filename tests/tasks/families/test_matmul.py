@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import agrees, drawn
+from helpers.oracles import agrees, drawn
 
 from tasks.families.matmul import MatMulAlgorithm
 

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from descent import trained
+from helpers.descent import trained
 
 from tasks.families.mixer import MLPMixer, cut
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from descent import trained
+from helpers.descent import trained
 
 from tasks import info
 from tasks.data import load

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from descent import trained
+from helpers.descent import trained
 from scipy import stats
 
 from tasks.families.vae import MLPVAE, divergence, log_interval, log_normal_cdf, quantised_normal

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from helpers.moments import MomentOracle
 
 from learned_opt.learned.parts.memory import Decays, Memory
 from learned_opt.learned.parts.moment_features import (
@@ -12,7 +13,6 @@ from learned_opt.learned.parts.moment_features import (
     moment_base,
     moment_features,
 )
-from tests.moments import MomentOracle
 
 DECAYS = Decays(jnp.array(MOMENTUM_DECAYS), jnp.array([0.95]), jnp.array(FACTORED_DECAYS))
 SHAPES = [(1,), (4,), (3, 2), (2, 1, 3), (2, 3, 1, 3)]

@@ -5,7 +5,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from runs import metrics, same_run
+from helpers.runs import metrics, same_run
 
 from meta_train.cli.main import main
 from meta_train.config import loading

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import published_files as files
+from helpers import published_files as files
 
 
 @dataclass(frozen=True)
