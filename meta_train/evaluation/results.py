@@ -65,7 +65,7 @@ class Report:
     # By name of the tuned entry: [trial, task, seed, point] training loss of all that was tried.
     trial_loss: dict[str, np.ndarray] = field(default_factory=dict)
     trial_test_loss: dict[str, np.ndarray] = field(default_factory=dict)  # likewise
-    forms: dict[str, str] = field(default_factory=dict)  # by name, forms.form_of
+    forms: dict[str, str] = field(default_factory=dict)  # by name, entries.form_of
     scored_against: str = YARDSTICK
 
     @property

@@ -22,8 +22,10 @@ from meta_train.inner.objectives import Objective
 from meta_train.inner.unroll import Episodes
 from meta_train.learners.base import MetaLearner
 from meta_train.learners.gradient import GradientLearner
+from meta_train.learners.ppo.environment import Environment
+from meta_train.learners.ppo.learner import PPOLearner
+from meta_train.learners.ppo.settings import Bucket
 from meta_train.parallel import Parallel
-from meta_train.run.build_ppo import build_ppo
 from meta_train.run.curriculum import Curriculum
 from tasks.augment.base import augment
 from tasks.base import TaskMix
@@ -69,7 +71,7 @@ def build_learner(config: Config, source: str = "config") -> MetaLearner:
         return build_gradient_learner(config, source)
     mix = build_tasks(config, source)
     try:
-        return build_ppo(config, mix, Parallel(config.parallel.backend, config.parallel.devices))
+        return _build_ppo(config, mix, Parallel(config.parallel.backend, config.parallel.devices))
     except ValueError as error:
         raise ConfigError(source, [_problem(error)]) from None
 
@@ -197,3 +199,27 @@ def _problem(error: ValueError) -> Problem:
     if colon and path.partition(".")[0] in Config.model_fields:
         return Problem(tuple(path.split(".")), message)
     return Problem((), str(error))
+
+
+def _build_ppo(config: Config, mix: TaskMix, parallel: Parallel) -> PPOLearner:
+    """The learner of a run; mix: the config's task families.
+
+    Raises ValueError that begins with the name of a key.
+    """
+    settings = config.estimator.build()
+    by_name = {family.name: family for family in mix.families}
+    buckets = settings.buckets or tuple(Bucket(name) for name in by_name)
+    environments = tuple(
+        Environment(bucket.name, by_name[bucket.task], bucket.pauses, bucket.steps)
+        for bucket in buckets
+    )
+    updates = config.steps * settings.epochs * settings.minibatches
+    return PPOLearner(
+        optimizer=config.optimizer.build(),
+        environments=environments,
+        episodes=tuple(bucket.episodes or config.num_tasks for bucket in buckets),
+        settings=settings,
+        meta_optimizer=config.meta_optimizer.build().transformation(updates),
+        ema=config.ema,
+        parallel=parallel,
+    )
