@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from helpers import published_files as files  # noqa: E402
 
 import learned_opt  # noqa: E402
-from meta_train.cli.main import main as command
+from meta_train.cli import main as command
 
 
 def main():

@@ -2,7 +2,7 @@
 
 import sys
 
-from meta_train.cli.main import entry
+from meta_train.cli import entry
 
 if __name__ == "__main__":
     entry(["train", *sys.argv[1:]])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import learned_opt
-from meta_train.cli.main import make_parser
+from meta_train.cli.command import make_parser
 from tasks import FAMILIES
 
 ROOT = Path(__file__).parents[2]

@@ -33,7 +33,8 @@ EXECUTING = {"pickle", "dill", "cloudpickle", "marshal", "shelve"}
 
 # The folders of meta_train, what lies above first: a folder imports those on lower floors only.
 FLOORS = (
-    {"cli", "__main__"},
+    {"__main__"},
+    {"cli"},
     {"reports", "benchmarks"},
     {"run"},
     {"config"},

@@ -3,7 +3,7 @@
 import pytest
 from helpers.runs import TINY
 
-from meta_train.cli.main import main
+from meta_train.cli import main
 
 
 @pytest.fixture(scope="module")

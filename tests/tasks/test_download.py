@@ -142,7 +142,7 @@ def mnist(server):
 def test_prepare_says_what_it_fetches_fetches_and_prepares(
     server, mnist, tmp_path, monkeypatch, capsys
 ):
-    from meta_train.cli.main import main
+    from meta_train.cli import main
 
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setitem(data.FILES, "mnist", data.FILES["mnist"]._replace(downloads=mnist))
@@ -194,7 +194,7 @@ sys.exit(main(["data", "prepare", "mnist"]))
 
 
 def test_from_takes_the_files_of_one_dataset(tmp_path, capsys):
-    from meta_train.cli.main import main
+    from meta_train.cli import main
 
     assert main(["data", "prepare", "all", "--from", str(tmp_path)]) == 2
     assert "one dataset, not of all" in capsys.readouterr().err

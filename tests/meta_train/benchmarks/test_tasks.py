@@ -1,6 +1,6 @@
 import json
 
-from meta_train.cli.main import main
+from meta_train.cli import main
 
 
 def test_bench_tasks_measures_the_kinds_asked_for(capsys):

@@ -14,7 +14,7 @@ from meta_train.benchmarks import (
     step as benchmark_step,
 )
 from meta_train.benchmarks.timing import medians
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.config import loading
 from meta_train.inner.horizons import LogUniform
 from meta_train.run.build import build_learner, build_tasks

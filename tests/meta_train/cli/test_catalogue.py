@@ -7,7 +7,7 @@ import pytest
 
 from learned_opt.hand.parts.registry import DECAYS, PARTS
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.cli.optimizer_table import reference
 
 ROOT = Path(__file__).parents[3]

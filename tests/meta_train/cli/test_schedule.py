@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learned_opt.controller.recording import Recording, write
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.reports.schedule import html, text
 
 RECORDING = Recording(

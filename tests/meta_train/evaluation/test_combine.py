@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.reports import make_report
 
-from meta_train.cli import main as cli
+from meta_train.cli import main
 from meta_train.evaluation.combine import combine
 from meta_train.evaluation.results import Report, ResultsError
 
@@ -80,10 +80,10 @@ def test_what_does_not_compare_is_refused(tmp_path, change, message):
 
 def test_the_command_writes_a_comparison(tmp_path, capsys):
     folders = saved(tmp_path, a=only(make_report(), 0, 2), b=only(make_report(), 1, 2))
-    assert cli.main(["report", *map(str, folders), "--out", str(tmp_path / "both")]) == 0
+    assert main(["report", *map(str, folders), "--out", str(tmp_path / "both")]) == 0
     assert Report.load(tmp_path / "both").optimizers == ("rule <b>", "adam (tuned)", "wild")
     assert (tmp_path / "both" / "report.html").is_file()
     other = dataclasses.replace(make_report(), fingerprint="cafe")
     other.save(tmp_path / "other")
-    assert cli.main(["report", str(folders[0]), str(tmp_path / "other")]) == 2
+    assert main(["report", str(folders[0]), str(tmp_path / "other")]) == 2
     assert "cafe" in capsys.readouterr().err

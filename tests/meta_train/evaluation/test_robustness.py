@@ -12,7 +12,7 @@ import pytest
 from helpers.reports import make_report
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.evaluation import robustness as module
 from meta_train.evaluation.evaluate import Entry
 from meta_train.evaluation.results import ResultsError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learned_opt.registry import HAND_DESIGNED
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.evaluation import curve_cache
 from meta_train.evaluation.nadamw_list import LINES, configuration
 from meta_train.evaluation.results import Report

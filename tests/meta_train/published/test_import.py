@@ -15,7 +15,7 @@ from helpers import published_files as files
 import learned_opt
 from learned_opt import io
 from learned_opt.locate import WeightsError
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.published import container
 from meta_train.published.formats import FORMATS
 from meta_train.published.importing import import_weights

@@ -11,7 +11,7 @@ from helpers import published_files as files
 from helpers.published_cases import CASES
 
 import learned_opt
-from meta_train.cli.main import main
+from meta_train.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
 QUICK = {"celo_adam"}

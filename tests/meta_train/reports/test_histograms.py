@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.runs import weights
 
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.reports import histograms as histogram_report
 from meta_train.reports.heat_map import heat_map
 from meta_train.reports.histograms import write_histogram_html

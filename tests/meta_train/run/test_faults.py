@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.runs import launch, metrics, same_run, status, wait_for_lines, weights
 
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.run.checkpoint import Checkpoints, saved_steps
 
 # Ends itself by SIGKILL at the Nth of all moments at which it has just touched a file of a save.

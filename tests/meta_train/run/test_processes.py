@@ -15,7 +15,7 @@ import safetensors.numpy
 import yaml
 from helpers.runs import COMMAND, TINY, free_port, metrics, status, wait_for_lines
 
-from meta_train.cli.main import main, parse
+from meta_train.cli.command import main, parse
 from meta_train.run.processes import Agreement, Wish
 
 ROOT = Path(__file__).parents[3]
@@ -46,7 +46,7 @@ def launch_two(*args: object) -> list[subprocess.Popen]:
 
 ONE_BY_ONE = """
 import json, sys
-from meta_train.cli import main, parse
+from meta_train.cli.command import main, parse
 for args in json.loads(sys.argv[1]):
     if code := main(args):
         sys.exit(code)

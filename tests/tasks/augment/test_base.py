@@ -10,7 +10,7 @@ import optax
 import pytest
 from helpers.bowls import Bowl, on, plain, seen
 
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.config import loading
 from meta_train.config.errors import ConfigError
 from tasks.augment.base import Augmentation, Augmented, augment

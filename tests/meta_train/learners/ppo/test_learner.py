@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.runs import metrics, same_run
 
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.config import loading
 from meta_train.config.errors import ConfigError
 from meta_train.config.model import Parallel

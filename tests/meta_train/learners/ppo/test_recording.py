@@ -9,7 +9,7 @@ from learned_opt.controller.actions import TABLES
 from learned_opt.controller.lhopt import LHOPT
 from learned_opt.controller.recording import read
 from learned_opt.controller.schedule import replay
-from meta_train.cli.main import main
+from meta_train.cli import main
 from meta_train.learners.ppo.environment import Environment, baseline_losses
 from meta_train.learners.ppo.recording import record, without_registers
 from tasks.families.synthetic import Quadratic

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 from helpers.runs import metrics, same_run, status, weights
 
-from meta_train.cli.main import main
+from meta_train.cli import main
 
 
 def test_a_run_folder_tells_all_about_the_run(whole):
