@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Any, help: str, within: Any = commands) -> argparse.ArgumentParser:
         command = within.add_parser(name, help=help, description=help, allow_abbrev=False)
-        command.set_defaults(handler=run, command=command)
+        command.set_defaults(handler=run, command=command, check=lambda args: None)
         return command
 
     train.add_to(add)
@@ -61,6 +61,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         args.overrides = [*args.overrides, *rest]
     elif rest:
         args.command.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.check(args)
     return args
 
 

@@ -13,7 +13,6 @@ from meta_train.host import interruptible
 
 
 def train(args: argparse.Namespace) -> int:
-    _check_processes(args)
     with interruptible() as stopped:
         config, source = load_config(args)
         from meta_train.run import job, processes
@@ -69,6 +68,7 @@ def add_to(add: Any) -> None:
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/NAME-OF-CONFIG)")
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     _add_processes(command)
+    command.set_defaults(check=_check_processes)
 
     command = add("export", export, "write the weights of a run as one file")
     command.add_argument("run", metavar="RUN", help="run folder")

@@ -35,7 +35,7 @@ def test_what_a_comparison_reports():
         around=lambda tx: optax.chain(optax.scale(2.0), tx),
         averaging=0.25,
     )
-    names = [*contenders.adamw([1e-3]), "sgd:learning_rate=1,momentum=0"]
+    names = [*contenders.adamw([1e-3]), "sgd:learning_rate=1:momentum=0"]
     adamw, sgd = programs.compare(program, names, seeds=2).values()
     assert sgd.pop("ms") > 0 and adamw["ms"] > 0
     from_seed_0 = {"train": -4.0, "valid": -6.0, "averaged": -2.53125}

@@ -19,7 +19,7 @@ from meta_train.run.checkpoint import Checkpoints, saved_steps
 KILLED_IN_A_SAVE = """
 import os, signal, sys
 from pathlib import Path
-from meta_train import checkpoint
+from meta_train.run import checkpoint
 from meta_train.cli import main
 
 left = int(sys.argv.pop(1))
