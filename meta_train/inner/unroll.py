@@ -12,6 +12,7 @@ from learned_opt.base import LearnedOptimizer, Params, Theta, eval_params, reads
 from meta_train.inner.continuation import Buffer, Resume, fresh_buffer, risen
 from meta_train.inner.expert import Expert, mixed
 from meta_train.inner.horizons import Horizons, MetaStep
+from meta_train.inner.step import gradient_at
 from tasks.base import Cfg, Data, Split, Task, TaskFamily
 
 
@@ -171,8 +172,9 @@ def _advance(
     """One update, and what was seen before it."""
     task = episodes.family.task(inner.cfg, data)
     batch_key, loss_key, gradient_key, eval_key = jax.random.split(key, 4)
-    batch = task.batch(batch_key, "train")
-    value, grads = jax.value_and_grad(task.loss)(inner.params, loss_key, batch)
+    batch, value, grads, gradient_state = gradient_at(
+        task, inner.params, inner.gradient_state, batch_key, loss_key, gradient_key
+    )
     point = eval_params(inner.opt_state, inner.params)
     if episodes.measure is not None:
         loss = task.loss(point, loss_key, task.whole(episodes.measure))
@@ -180,10 +182,6 @@ def _advance(
         loss = value
     else:
         loss = task.loss(point, loss_key, batch)
-    gradient = optax.with_extra_args_support(task.gradient)
-    grads, gradient_state = gradient.update(
-        grads, inner.gradient_state, inner.params, key=gradient_key
-    )
     rule = episodes.optimizer.opt(theta, inner.horizon)
     losses = {"value": value}
     if reads_eval_value(episodes.optimizer):

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from learned_opt.base import Params
 from learned_opt.controller.session import LARGEST_LOSS
+from meta_train.inner.step import gradient_at
 from tasks.base import Cfg, Data, Task, TaskFamily
 
 
@@ -56,15 +57,9 @@ def stretch(
 
     block: updates that are compiled as one piece; `update` is given which is the first of each.
     """
-    distort = optax.with_extra_args_support(task.gradient)
 
     def step(run: Run, keys: Shaped[PRNGKeyArray, " 3"], first: bool):
-        batch_key, loss_key, gradient_key = keys
-        batch = task.batch(batch_key, "train")
-        loss, grads = jax.value_and_grad(task.loss)(run.params, loss_key, batch)
-        grads, gradient_state = distort.update(
-            grads, run.gradient_state, run.params, key=gradient_key
-        )
+        _, loss, grads, gradient_state = gradient_at(task, run.params, run.gradient_state, *keys)
         updates, state = update(grads, run.state, run.params, loss, first)
         return Run(optax.apply_updates(run.params, updates), state, gradient_state), loss
 
