@@ -118,7 +118,7 @@ def add_to(add: Any) -> None:
         bench,
         "measure speed: of meta-training, controllers, one update, tasks, evaluations",
     )
-    command.add_argument("what", choices=sorted(KINDS))
+    command.add_argument("what", choices=sorted(KINDS), help=", ".join(sorted(KINDS)))
     command.add_argument(
         "overrides",
         metavar="CONFIG key=value | NAME | KIND",
@@ -126,11 +126,15 @@ def add_to(add: Any) -> None:
         help="for meta (default: quickstart) and controller (default: lhopt); optimizers for step; "
         "for tasks (default: every kind)",
     )
-    command.add_argument("--preset", metavar="NAME", help="of meta: a shipped config, as `peer`")
     command.add_argument(
-        "--sweep", action="store_true", help="of meta: over devices, tasks, parameters, length"
+        "--preset", metavar="NAME", help="bench meta: name of a shipped config, such as peer"
     )
     command.add_argument(
-        "--seconds", type=positive, metavar="N", help="of meta: how long to measure (default: 10)"
+        "--sweep",
+        action="store_true",
+        help="bench meta: measure over devices, tasks, parameters and length",
     )
-    command.add_argument("--json", action="store_true", help="for scripts")
+    command.add_argument(
+        "--seconds", type=positive, metavar="N", help="bench meta: seconds to measure (default: 10)"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")

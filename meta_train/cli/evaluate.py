@@ -109,8 +109,8 @@ def _compare(args: argparse.Namespace, seen: Any) -> int:
 def add_to(add: Any) -> None:
     """Adds the commands; `add(name, handler, help)` makes one."""
     command = add("evaluate", evaluate, "run an optimizer and baselines over a suite of tasks")
-    command.add_argument("target", metavar="NAME|FILE|RUN", help="the optimizer to look at")
-    command.add_argument("--suite", required=True, help="name of the suite")
+    command.add_argument("target", metavar="NAME|FILE|RUN", help="optimizer to evaluate")
+    command.add_argument("--suite", required=True, help="suite of tasks, as in `list suites`")
     command.add_argument(
         "--baselines",
         type=names,
@@ -118,15 +118,23 @@ def add_to(add: Any) -> None:
         help="NAME, NAME+SCHEDULE, NAME_RATE (default: the standard ones); none: none",
     )
     command.add_argument(
-        "--optimizers", type=names, default=[], metavar="A,B", help="further names, files, runs"
+        "--optimizers",
+        type=names,
+        default=[],
+        metavar="A,B",
+        help="further optimizers: names, files, runs",
     )
     _add_yardstick(command)
     options.add_runs(command, None, "the suite's")
-    command.add_argument("--out", metavar="DIR", help="default: results/NAME-SUITE, -2, ...")
+    command.add_argument(
+        "--out", metavar="DIR", help="results folder (default: results/NAME-SUITE, -2, ...)"
+    )
 
     command = add("tune", tune, "search the hyperparameters of an optimizer over a suite of tasks")
-    command.add_argument("optimizer", metavar="NAME|NAME+SCHEDULE", help="a hand-designed one")
-    command.add_argument("--suite", required=True, help="name of the suite")
+    command.add_argument(
+        "optimizer", metavar="NAME|NAME+SCHEDULE", help="hand-designed optimizer to tune"
+    )
+    command.add_argument("--suite", required=True, help="suite of tasks, as in `list suites`")
     command.add_argument(
         "--space",
         default="learning_rate",
@@ -134,21 +142,31 @@ def add_to(add: Any) -> None:
         help="learning_rate (default), all, adam1p, adam4p, adam6p, adam8p, nadamw or opt_list",
     )
     command.add_argument(
-        "--trials", type=positive, metavar="N", help="default: the grid, 32 draws, 10 of the list"
+        "--trials",
+        type=positive,
+        metavar="N",
+        help="settings to try (default: the whole grid, 32 draws, or 10 of the list)",
     )
     options.add_runs(command, None, "the suite's")
-    command.add_argument("--out", metavar="DIR", help="default: results/tune-NAME-SPACE-SUITE, ...")
+    command.add_argument(
+        "--out", metavar="DIR", help="results folder (default: results/tune-NAME-SPACE-SUITE, ...)"
+    )
 
     command = add("report", report, "write the page of an evaluation, several, a run or sweeps")
     command.add_argument(
-        "folders", nargs="+", metavar="DIR", help="an evaluation or a run; several are compared"
+        "folders",
+        nargs="+",
+        metavar="DIR",
+        help="folder of an evaluation or a run; several evaluations are compared",
     )
     command.add_argument(
-        "--seen", metavar="DIR", help="results on tasks of meta-training, drawn beside the others"
+        "--seen", metavar="DIR", help="results on tasks of meta-training, to draw beside the others"
     )
     _add_yardstick(command)
     command.add_argument(
-        "--out", metavar="DIR", help="of a comparison; default: results/comparison-SUITE, -2, ..."
+        "--out",
+        metavar="DIR",
+        help="folder of a comparison (default: results/comparison-SUITE, -2, ...)",
     )
 
 
@@ -156,5 +174,5 @@ def _add_yardstick(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--yardstick",
         metavar="NAME",
-        help="what the others are scored against, as adamw+warmup_cosine (default: tuned adam)",
+        help="entry to score the others against, as adamw+warmup_cosine (default: tuned adam)",
     )

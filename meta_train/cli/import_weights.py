@@ -51,7 +51,9 @@ def add_to(add: Any, commands: Any) -> None:
         command = add(kind, import_file, about, within=kinds)
         command.set_defaults(kind=kind)
         command.add_argument("file", metavar="FILE", help="written by flax.serialization")
-        command.add_argument("--out", required=True, metavar="FILE", help="*.safetensors, to write")
+        command.add_argument(
+            "--out", required=True, metavar="FILE", help="weight file to write (*.safetensors)"
+        )
         command.add_argument("--source", metavar="TEXT", help="where the file comes from")
         command.add_argument("--licence", metavar="TEXT", help="under which the file is published")
         if kind == "velo":

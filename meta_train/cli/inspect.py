@@ -97,26 +97,34 @@ def add_to(add: Any, commands: Any) -> None:
     """Adds the commands; `add(name, handler, help)` makes one, `commands` holds groups of them."""
     command = add("inspect", inspect, "print the card and the shapes of a weight file")
     command.add_argument("file", metavar="FILE", help="weight file, run folder or packaged name")
-    command.add_argument("--json", action="store_true", help="for scripts")
+    command.add_argument("--json", action="store_true", help="print JSON")
 
     data = commands.add_parser("data", help="datasets")
     data = data.add_subparsers(metavar="VERB", required=True)
     command = add("prepare", data_prepare, "write a dataset to disk", within=data)
-    command.add_argument("name", metavar="NAME|all", help="all: what needs no files and no network")
     command.add_argument(
-        "--from", dest="files", metavar="DIR", help="of mnist, fashion_mnist, cifar10: your files"
+        "name",
+        metavar="NAME|all",
+        help="dataset; all: every one that needs neither files nor network",
+    )
+    command.add_argument(
+        "--from", dest="files", metavar="DIR", help="your files of mnist, fashion_mnist or cifar10"
     )
 
     config = commands.add_parser("config", help="config files")
     config = config.add_subparsers(metavar="VERB", required=True)
-    add_config(add("check", config_check, "say whether a config can be run", within=config))
+    add_config(add("check", config_check, "check whether a config can run", within=config))
     add_config(add("show", config_show, "print a config with every key", within=config))
     add("reference", config_reference, "print docs/config.md", within=config)
 
-    command = add("list", show_list, "what there is to choose from")
-    command.add_argument("what", choices=("optimizers", "pretrained", "suites", "tasks"))
+    command = add("list", show_list, "list what there is to choose from")
+    command.add_argument(
+        "what",
+        choices=("optimizers", "pretrained", "suites", "tasks"),
+        help="optimizers, pretrained, suites or tasks",
+    )
     form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for scripts")
+    form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument(
-        "--markdown", action="store_true", help="of optimizers: print docs/optimizers_table.md"
+        "--markdown", action="store_true", help="list optimizers: print docs/optimizers_table.md"
     )

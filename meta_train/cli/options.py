@@ -30,10 +30,18 @@ def session(args: argparse.Namespace) -> Iterator[Any]:
 
 def add_runs(command: argparse.ArgumentParser, steps: int | None, meaning: str) -> None:
     """Adds --seeds, --steps and --cache. steps: the default, which `meaning` puts in words."""
-    command.add_argument("--seeds", type=positive, default=3, metavar="N", help="default: 3")
     command.add_argument(
-        "--steps", type=positive, default=steps, metavar="N", help=f"default: {meaning}"
+        "--seeds", type=positive, default=3, metavar="N", help="seeds of every task (default: 3)"
     )
     command.add_argument(
-        "--cache", metavar="DIR", help="of measured curves (default: the user's); none: none"
+        "--steps",
+        type=positive,
+        default=steps,
+        metavar="N",
+        help=f"updates of every run (default: {meaning})",
+    )
+    command.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="cache of measured curves (default: the user's; none: no cache)",
     )

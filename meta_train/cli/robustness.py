@@ -42,7 +42,7 @@ def robustness(args: argparse.Namespace) -> int:
 def add_to(add: Any) -> None:
     """Adds the command; `add(name, handler, help)` makes one."""
     command = add("robustness", robustness, "run optimizers while one thing about a run changes")
-    command.add_argument("target", metavar="NAME|FILE|RUN", help="the optimizer to look at")
+    command.add_argument("target", metavar="NAME|FILE|RUN", help="optimizer to evaluate")
     command.add_argument(
         "--sweep",
         required=True,
@@ -58,4 +58,6 @@ def add_to(add: Any) -> None:
         help=f"what to compare with, at their defaults; none: nothing (default: {BESIDE})",
     )
     options.add_runs(command, DEFAULT_STEPS, str(DEFAULT_STEPS))
-    command.add_argument("--out", metavar="DIR", help="default: results/NAME-SWEEP, -2, ...")
+    command.add_argument(
+        "--out", metavar="DIR", help="results folder (default: results/NAME-SWEEP, -2, ...)"
+    )

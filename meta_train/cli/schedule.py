@@ -125,8 +125,10 @@ def add_to(add: Any, commands: Any) -> None:
     within = within.add_subparsers(metavar="VERB", required=True)
 
     command = add("record", record, "run a controller on a task, greedily", within=within)
-    command.add_argument("name", metavar="NAME|FILE|RUN", help="the controller")
-    command.add_argument("task", metavar="KIND", help="of a task, as `list tasks` has them")
+    command.add_argument(
+        "name", metavar="NAME|FILE|RUN", help="controller: packaged name or weight file"
+    )
+    command.add_argument("task", metavar="KIND", help="kind of a task, as in `list tasks`")
     command.add_argument(
         "overrides", metavar="key=value", nargs="*", help="fields of the task, as in a config"
     )
@@ -139,21 +141,26 @@ def add_to(add: Any, commands: Any) -> None:
     command.add_argument(
         "--seeds", type=positive, default=16, metavar="S", help="runs (default: 16)"
     )
-    command.add_argument("--out", metavar="FILE", help="default: TASK.json")
+    command.add_argument("--out", metavar="FILE", help="file to write (default: TASK.json)")
 
     command = add("show", show, "print a recording and draw its trajectories", within=within)
     command.add_argument("file", metavar="FILE", help="recording, .json")
-    command.add_argument("--out", metavar="PAGE", help="default: FILE with .html")
+    command.add_argument("--out", metavar="PAGE", help="page to write (default: FILE with .html)")
 
     command = add("export", export, "write a recording as values of another run", within=within)
     command.add_argument("file", metavar="FILE", help="recording, .json")
     command.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="hyperparameters, as learning_rate=3e-4"
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help="hyperparameters, such as learning_rate=3e-4",
     )
     command.add_argument("--steps", type=positive, required=True, metavar="N", help="of the run")
     command.add_argument("--optimizer", metavar="NAME", help="default: the recorded one")
     command.add_argument(
-        "--mode", metavar="MODE", help="absolute (the recorded one's default), peak or relative"
+        "--mode",
+        metavar="MODE",
+        help="unit of the recorded rates: absolute (default), peak or relative",
     )
     command.add_argument(
         "--form", default="linear", metavar="FORM", help="linear (default) or constant"
@@ -162,4 +169,4 @@ def add_to(add: Any, commands: Any) -> None:
     command.add_argument(
         "--every", type=positive, metavar="N", help="updates between values (default: ~1000 values)"
     )
-    command.add_argument("--out", metavar="FILE", help="default: the terminal")
+    command.add_argument("--out", metavar="FILE", help="file to write (default: print)")

@@ -65,5 +65,8 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that `load_config` reads."""
     parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a shipped one")
     parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="such as tasks.1.weight=2; docs/config.md"
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help="changes to the config, such as tasks.1.weight=2 (docs/config.md)",
     )

@@ -66,18 +66,21 @@ def add_to(add: Any) -> None:
     command = add("train", train, "meta-train an optimizer from a config")
     add_config(command)
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/NAME-OF-CONFIG)")
-    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    command.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     _add_processes(command)
     command.set_defaults(check=_check_processes)
 
     command = add("export", export, "write the weights of a run as one file")
     command.add_argument("run", metavar="RUN", help="run folder")
-    command.add_argument("file", metavar="FILE", help="file to write, .safetensors")
+    command.add_argument("file", metavar="FILE", help="weight file to write (*.safetensors)")
     command.add_argument(
-        "--step", type=step, metavar="N", help="of this checkpoint (default: the best weights)"
+        "--step",
+        type=step,
+        metavar="N",
+        help="weights of the checkpoint at this meta-step (default: the best weights)",
     )
     command.add_argument(
-        "--results", type=Path, metavar="DIR", help="an evaluation whose scores the card shall hold"
+        "--results", type=Path, metavar="DIR", help="evaluation whose scores go into the card"
     )
 
 
@@ -85,8 +88,10 @@ def _add_processes(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--distributed",
         action="store_true",
-        help="one of several processes; the cluster says which",
+        help="run as one of several processes, found from the cluster's environment",
     )
-    command.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is reached")
-    command.add_argument("--processes", type=positive, metavar="N", help="how many there are")
-    command.add_argument("--process-id", type=step, metavar="I", help="of this one, from 0")
+    command.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    command.add_argument("--processes", type=positive, metavar="N", help="number of processes")
+    command.add_argument(
+        "--process-id", type=step, metavar="I", help="index of this process, from 0"
+    )
