@@ -11,6 +11,7 @@ from learned_opt import io, load
 
 SHIPPED = [
     "anchored_mlp",
+    "anchored_soap",
     "hierarchical_rnn",
     "hierarchical_rnn_paper",
     "lhopt",
