@@ -134,7 +134,7 @@ def inject(
     horizon = _horizon(entry, num_steps)
 
     values = {"learning_rate": entry.learning_rate} | entry.defaults | hyperparameters
-    entry.build(horizon=horizon, **values)  # complains of what is not allowed
+    entry.build(horizon=horizon, **values)  # raises for what is not allowed
     steered = {n: values[n] for n in entry.controls if isinstance(values[n], float | int)}
     inner = inner_numbers(values)
     fixed = {n: value for n, value in values.items() if n not in steered}

@@ -1,8 +1,9 @@
 """Draws the learning curves of an evaluation on a few of its tasks as one picture.
 
-    learned-opt evaluate relative_soap --suite heldout_small --seeds 3 \\
+    learned-opt evaluate relative_soap --suite heldout_small --steps 1000 --seeds 3 \\
         --baselines adamw+warmup_cosine,adam --out results/heldout
-    python scripts/curves.py results/heldout docs/images/curves.svg --tasks poisson shapes_mixer
+    python scripts/curves.py results/heldout docs/images/curves.svg \\
+        --tasks poisson shapes_mixer corpus_conv
 
 Lines are geometric means over seeds of the training loss on the whole split; bands reach from the
 lowest to the highest seed.

@@ -1,7 +1,7 @@
 """What an anchor is, and what both of them share: steps relative to the size of their tensor."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -40,19 +40,20 @@ class Anchor(Protocol[State]):
     float32. Implementations are frozen dataclasses, so they hash.
 
     weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. cautious: only
-    entries that the direction shrinks too decay. momenta: decays of the averages of gradients, the
-    anchor's own, 0.9, first; the field `momenta` has two that suit a mix. A state has these
-    averages as `mu`, in the coordinates of the tensor, and the average of squares in the anchor's
-    own as `nu`.
+    entries that the direction shrinks too decay. momenta, the argument: decays of the averages of
+    gradients, the anchor's own, 0.9, first. momenta, the property: two that suit a mix. A state has
+    these averages as `mu`, in the coordinates of the tensor, and the average of squares in the
+    anchor's own as `nu`.
     """
-
-    momenta: ClassVar[Momenta]
 
     @property
     def weight_decay(self) -> Scalar: ...
 
     @property
     def cautious(self) -> bool: ...
+
+    @property
+    def momenta(self) -> Momenta: ...
 
     def init(self, shape: tuple[int, ...], momenta: Momenta) -> State:
         """The state of a tensor that no gradient has come to."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -30,9 +30,12 @@ class RelativeAdam:
     entries that the direction shrinks too decay.
     """
 
-    momenta: ClassVar[Momenta] = (B1, 0.99)
     weight_decay: Scalar = 0.0
     cautious: bool = True
+
+    @property
+    def momenta(self) -> Momenta:
+        return B1, 0.99
 
     def init(self, shape: tuple[int, ...], momenta: Momenta) -> RelativeAdamState:
         # Each array is made anew: a state whose leaves share buffers could not be donated.

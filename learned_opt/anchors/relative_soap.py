@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -43,9 +43,6 @@ class RelativeSoap:
     only.
     """
 
-    # Below the root of b2: a slower average outlives the squares that it is divided by, and what is
-    # left of an outlier would grow without bound.
-    momenta: ClassVar[Momenta] = (B1, 0.97)
     weight_decay: Scalar = 0.1
     cautious: bool = True
     b2: Scalar = 0.95
@@ -58,6 +55,14 @@ class RelativeSoap:
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "update_interval", "max_dim")
+
+    @property
+    def momenta(self) -> Momenta:
+        """The slower one forgets an outlier before the squares that it is divided by do.
+
+        A decay above the root of b2 would let what is left of an outlier grow without bound.
+        """
+        return B1, min(0.97, 0.9955 * self.b2**0.5)
 
     @property
     def rotation(self) -> Rotation:

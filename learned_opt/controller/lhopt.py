@@ -61,7 +61,7 @@ class LHOPT:
 
     def __post_init__(self) -> None:
         check_at_least_one(self, "pauses", "dense", "lstm", "trunk")
-        _ = self.control  # complains of what is not allowed
+        _ = self.control  # raises for what is not allowed
 
     @property
     def control(self) -> Control:

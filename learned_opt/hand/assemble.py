@@ -160,7 +160,7 @@ def _wrap(
 def _around(
     chosen: Sequence[_Used], inner: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    """The parts that wrap the whole; complains where an argument that a part needs is missing."""
+    """The parts that wrap the whole; raises ValueError where an argument of a part is missing."""
     whole = _wrap(chosen, "outermost", _wrap(chosen, "outside", inner))
     tx = optax.with_extra_args_support(whole)
 

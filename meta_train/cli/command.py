@@ -27,6 +27,14 @@ class Parser(argparse.ArgumentParser):
         super().error(message)
 
 
+class Version(argparse.Action):
+    """Asks for the version when it is wanted, so that a bare checkout works too."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(version("learned-opt"))
+        parser.exit()
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="learned-opt",
@@ -35,12 +43,12 @@ def make_parser() -> argparse.ArgumentParser:
         "130 interrupted, saved",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=version("learned-opt"))
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, run: Any, help: str, within: Any = commands) -> argparse.ArgumentParser:
         command = within.add_parser(name, help=help, description=help, allow_abbrev=False)
-        command.set_defaults(handler=run, command=command, check=lambda args: None)
+        command.set_defaults(handler=run, command=command)
         return command
 
     train.add_to(add)
@@ -61,7 +69,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         args.overrides = [*args.overrides, *rest]
     elif rest:
         args.command.error(f"unrecognized arguments: {' '.join(rest)}")
-    args.check(args)
+    if args.handler is train.train:
+        train.check_processes(args)
     return args
 
 

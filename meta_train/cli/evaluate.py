@@ -151,7 +151,10 @@ def add_to(add: Any) -> None:
     command.add_argument(
         "--out", metavar="DIR", help="results folder (default: results/tune-NAME-SPACE-SUITE, ...)"
     )
+    _add_report(add)
 
+
+def _add_report(add: Any) -> None:
     command = add("report", report, "write the page of an evaluation, several, a run or sweeps")
     command.add_argument(
         "folders",

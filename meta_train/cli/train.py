@@ -37,7 +37,7 @@ def train(args: argparse.Namespace) -> int:
     return 0 if outcome.status == "finished" else INTERRUPTED
 
 
-def _check_processes(args: argparse.Namespace) -> None:
+def check_processes(args: argparse.Namespace) -> None:
     """Flags that name the processes stand for --distributed too, but only all three."""
     given = (args.coordinator, args.processes, args.process_id)
     if given == (None, None, None):
@@ -68,7 +68,6 @@ def add_to(add: Any) -> None:
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/NAME-OF-CONFIG)")
     command.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     _add_processes(command)
-    command.set_defaults(check=_check_processes)
 
     command = add("export", export, "write the weights of a run as one file")
     command.add_argument("run", metavar="RUN", help="run folder")

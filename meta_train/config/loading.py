@@ -196,7 +196,7 @@ def _check_inner(config: "Config | Phase", path: tuple[str | int, ...]) -> Itera
 
 
 def _problem(path: tuple[str | int, ...], error: ValueError, block: Model) -> Problem:
-    """A dataclass' complaint, which starts with the field's name where it is about one."""
+    """A dataclass' error, which starts with the field's name where it is about one."""
     name, colon, rest = str(error).partition(": ")
     if colon and name in type(block).model_fields:
         return Problem((*path, name), rest)

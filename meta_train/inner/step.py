@@ -11,7 +11,7 @@ from tasks.base import Batch, Task
 
 
 class Gradient(NamedTuple):
-    """What a step starts from."""
+    """A minibatch, the loss on it and its gradient."""
 
     batch: Batch
     loss: Float[Array, ""]  # on the minibatch

@@ -194,7 +194,7 @@ def build_score(config: Config, source: str = "config") -> Callable[[Theta], flo
 
 
 def _problem(error: ValueError) -> Problem:
-    """A complaint that begins with the path of a key."""
+    """An error that begins with the path of a key."""
     path, colon, message = str(error).partition(": ")
     if colon and path.partition(".")[0] in Config.model_fields:
         return Problem(tuple(path.split(".")), message)
