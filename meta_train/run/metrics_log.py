@@ -4,7 +4,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -95,14 +95,11 @@ def keep_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     """Drops the lines of a JsonLines file that are torn or that `keep` refuses."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if line.endswith("\n") and isinstance(value, dict) and "step" in value and keep(value):
-            kept.append(line)
+    kept = [
+        line
+        for line, value in _objects(path)
+        if line.endswith("\n") and "step" in value and keep(value)
+    ]
     write_whole(path, "".join(kept))
 
 
@@ -114,11 +111,10 @@ def read_metrics(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ResultsError(f"{path}: no such file; 'learned-opt train' writes it")
     found: dict[str, list[tuple[float, float]]] = {}
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for _, line in _objects(path):
         try:
-            line = json.loads(text)
             step = float(line.pop("step"))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError):
             continue
         for name, value in line.items():
             number = float(value) if isinstance(value, int | float) else np.nan
@@ -132,15 +128,18 @@ def read_histograms(path: Path) -> list[dict[str, Any]]:
     """The rows in a file of JSON lines, torn ones skipped; none without a file."""
     if not path.is_file():
         return []
-    found = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    return [row for _, row in _objects(path) if row.keys() >= {"step", "leaf", *PARTS}]
+
+
+def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of a file that are JSON objects, with what they hold; torn ones are left out."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
-            row = json.loads(text)
+            value = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and row.keys() >= {"step", "leaf", *PARTS}:
-            found.append(row)
-    return found
+        if isinstance(value, dict):
+            yield line, value
 
 
 def warn(line: str) -> None:
