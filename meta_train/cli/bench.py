@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from meta_train.cli.arguments import positive, usage
@@ -30,20 +31,13 @@ def _meta(args: argparse.Namespace, config: Any, source: str) -> int:
     from meta_train.benchmarks import meta as benchmark
 
     if args.sweep:
-        rows = []
-        for row in benchmark.sweep(config, source, args.config, args.overrides):
-            rows.append(row)
-            if not args.json:
-                print(benchmark.line(row), flush=True)
+        sweep = benchmark.sweep(config, source, args.config, args.overrides)
+        rows = _shown(sweep, benchmark.line, args)
         if args.json:
             print(json.dumps({"sweep": rows}))
         return 0
     found = benchmark.meta(config, source, args.seconds or benchmark.SECONDS)
-    if args.json:
-        print(json.dumps(found))
-        return 0
-    for name, value in found.items():
-        print(f"{name}: {value:,.4g}" if isinstance(value, float) else f"{name}: {value}")
+    _print_found(found, args, ",.4g")
     return 0
 
 
@@ -61,11 +55,7 @@ def _tasks(args: argparse.Namespace, config: Any, source: str) -> int:
     from meta_train.benchmarks import tasks as benchmark
     from meta_train.benchmarks.timing import peak_memory
 
-    rows = []
-    for row in benchmark.tasks(args.overrides):
-        rows.append(row)
-        if not args.json:
-            print(benchmark.line(row), flush=True)
+    rows = _shown(benchmark.tasks(args.overrides), benchmark.line, args)
     memory = peak_memory()
     if args.json:
         print(json.dumps({"tasks": rows, "peak_memory_mib": memory}))
@@ -77,11 +67,7 @@ def _tasks(args: argparse.Namespace, config: Any, source: str) -> int:
 def _controller(args: argparse.Namespace, config: Any, source: str) -> int:
     from meta_train.benchmarks import controller as benchmark
 
-    rows = []
-    for row in benchmark.controller(config, source):
-        rows.append(row)
-        if not args.json:
-            print(benchmark.line(row), flush=True)
+    rows = _shown(benchmark.controller(config, source), benchmark.line, args)
     if args.json:
         print(json.dumps({"buckets": rows[:-1], "iteration": rows[-1]}))
     return 0
@@ -94,12 +80,29 @@ def _evaluate(args: argparse.Namespace, config: Any, source: str) -> int:
     if args.overrides:
         raise ValueError(f"{args.overrides[0]}: bench evaluate takes no names")
     found = benchmark.evaluation(lambda line: print(line, file=sys.stderr, flush=True))
+    _print_found(found, args, ".1f")
+    return 0
+
+
+def _shown(
+    rows: Iterable[dict[str, Any]], line: Callable[[dict[str, Any]], str], args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """All rows; each is printed as it comes, unless JSON is asked for."""
+    found = []
+    for row in rows:
+        found.append(row)
+        if not args.json:
+            print(line(row), flush=True)
+    return found
+
+
+def _print_found(found: dict[str, Any], args: argparse.Namespace, form: str) -> None:
+    """Prints numbers by name. form: of those that are floats."""
     if args.json:
         print(json.dumps(found))
-        return 0
+        return
     for name, value in found.items():
-        print(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
-    return 0
+        print(f"{name}: {value:{form}}" if isinstance(value, float) else f"{name}: {value}")
 
 
 KINDS = {
