@@ -26,9 +26,8 @@ def evaluate(args: argparse.Namespace) -> int:
         evaluation.check(entries, args.seeds, steps)
         if args.yardstick:
             find_yardstick(args.yardstick, [entry.name for entry in entries])
-    given = Path(args.out) if args.out else None
     name = f"{short_name(args.target)}-{args.suite}"
-    with results_folder(given, name) as out, options.session(args) as session:
+    with results_folder(args.out, name) as out, options.session(args) as session:
         found = evaluation.evaluate(entries, args.suite, args.seeds, steps, session=session)
         found = found.against(args.yardstick) if args.yardstick else found
         found.save(out)
@@ -53,9 +52,8 @@ def tune(args: argparse.Namespace) -> int:
         steps = args.steps or SUITES[args.suite].steps
         entry = tuning.entry_of(args.optimizer, args.space, args.trials)
         evaluation.check([entry], args.seeds, steps)
-    given = Path(args.out) if args.out else None
     name = f"tune-{args.optimizer}-{args.space}-{args.suite}"
-    with results_folder(given, name) as out, options.session(args) as session:
+    with results_folder(args.out, name) as out, options.session(args) as session:
         found = tuning.tune(
             args.optimizer, args.suite, args.space, args.trials, args.seeds, steps, session
         )
@@ -97,8 +95,7 @@ def _compare(args: argparse.Namespace, seen: Any) -> int:
     if args.yardstick:
         with usage():
             found = found.against(args.yardstick)
-    given = Path(args.out) if args.out else None
-    with results_folder(given, f"comparison-{found.suite}") as out:
+    with results_folder(args.out, f"comparison-{found.suite}") as out:
         found.save(out)
         path = reports.write_html(found, out, seen)
     print(reports.table(found))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 @contextmanager
-def results_folder(given: Path | None, name: str) -> Iterator[Path]:
+def results_folder(given: str | Path | None, name: str) -> Iterator[Path]:
     """A folder that can be written to; one made here goes again when nothing was put into it.
 
     given: taken as it is, with what lies there. name: without `given`, the folder is results/NAME,
     else NAME-2, NAME-3, ..., whichever is not there yet. Raises OSError before anything is run.
     """
-    made = given is None or not given.exists()
-    folder = _numbered(Path("results") / name) if given is None else given
+    made = not (given and Path(given).exists())
+    folder = Path(given) if given else _numbered(Path("results") / name)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass

@@ -1,7 +1,6 @@
 """The command that sweeps one thing about a run: robustness."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from meta_train.cli import options
@@ -25,9 +24,8 @@ def robustness(args: argparse.Namespace) -> int:
         check_name("--sweep", args.sweep, sweeps.SWEEPS)
         entries = chosen_entries([args.target, *args.optimizers], [])
         sweeps.check(args.sweep, entries, args.seeds, args.steps)
-    given = Path(args.out) if args.out else None
     name = f"{short_name(args.target)}-{args.sweep}"
-    with results_folder(given, name) as out, options.session(args) as session:
+    with results_folder(args.out, name) as out, options.session(args) as session:
         found = sweeps.run(args.sweep, entries, args.seeds, args.steps, session)
         found.save(out)
     print(f"{pages.text(found)}\n\n{pages.verdict(found)}")
