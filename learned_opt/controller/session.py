@@ -166,8 +166,8 @@ def inner_step(
     """One step of the inner optimizer: (updates, session).
 
     measured: whether statistics are taken; None takes them on the first of every four steps since
-    the last pause. Given, the program has no branch. extra: for
-    inner optimizers that read more, `value` for instance.
+    the last pause, by a branch in the program. extra: for inner optimizers that read more, `value`
+    for instance.
     """
     updates, inner, quantities = control.inner.step(
         gradients, session.inner, params, session.values, extra

@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Asks for the version when it is wanted, so that a bare checkout works too."""
+    """Reads the version of what is installed only where it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         print(version("learned-opt"))

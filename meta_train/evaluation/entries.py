@@ -23,7 +23,7 @@ LEARNED, CONSTANT = "learned", "constant"  # how a rule sets its rate; a schedul
 DEFAULT = "default"  # after a name: as it comes
 
 
-def half_decades(low: int, count: int) -> tuple[float, ...]:
+def half_decades(low: float, count: int) -> tuple[float, ...]:
     """`count` rates from 10^low on, each a half decade above the one before."""
     return tuple(float(f"{10 ** (low + k / 2):.3g}") for k in range(count))
 
@@ -81,8 +81,7 @@ def grid(name: str) -> tuple[float, ...]:
     What people use gets 15, with and without a schedule: adam, adamw and soap from 1e-7 to 1, muon
     and schedule_free_adamw from 1e-6 to 10.
     """
-    centre = np.log10(HAND_DESIGNED[name].learning_rate)
-    around = tuple(float(f"{10 ** (centre + k / 2):.3g}") for k in range(-3, 4))
+    around = half_decades(np.log10(HAND_DESIGNED[name].learning_rate) - 1.5, 7)
     return GRIDS.get(name, around)
 
 
