@@ -40,10 +40,9 @@ class Anchor(Protocol[State]):
     float32. Implementations are frozen dataclasses, so they hash.
 
     weight_decay: in units of the anchor's own step; of tensors of rank 2 and more. cautious: only
-    entries that the direction shrinks too decay. momenta, the argument: decays of the averages of
-    gradients, the anchor's own, 0.9, first. momenta, the property: two that suit a mix. A state has
-    these averages as `mu`, in the coordinates of the tensor, and the average of squares in the
-    anchor's own as `nu`.
+    entries that the direction shrinks too decay. momenta: decays of the averages of gradients, the
+    anchor's own, 0.9, first. A state has these averages as `mu`, in the coordinates of the tensor,
+    and the average of squares in the anchor's own as `nu`.
     """
 
     @property
@@ -52,8 +51,9 @@ class Anchor(Protocol[State]):
     @property
     def cautious(self) -> bool: ...
 
-    @property
-    def momenta(self) -> Momenta: ...
+    def momenta(self) -> Momenta:
+        """Two momenta that suit a mix of directions, the anchor's own first."""
+        ...
 
     def init(self, shape: tuple[int, ...], momenta: Momenta) -> State:
         """The state of a tensor that no gradient has come to."""

@@ -33,7 +33,6 @@ class RelativeAdam:
     weight_decay: Scalar = 0.0
     cautious: bool = True
 
-    @property
     def momenta(self) -> Momenta:
         return B1, 0.99
 

@@ -56,7 +56,6 @@ class RelativeSoap:
     def __post_init__(self) -> None:
         check_at_least_one(self, "update_interval", "max_dim")
 
-    @property
     def momenta(self) -> Momenta:
         """The slower one forgets an outlier before the squares that it is divided by do.
 

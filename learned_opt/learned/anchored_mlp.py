@@ -143,7 +143,7 @@ class AnchoredMLP:
     @property
     def _momenta(self) -> Momenta:
         """Those that are mixed, and a slower one that the network reads."""
-        return (*self.anchor.momenta, SLOWEST)
+        return (*self.anchor.momenta(), SLOWEST)
 
     def _start(self, horizon: Horizon, params: Params) -> Any:
         tensors = start_tensors(self.anchor, params, self._momenta)

@@ -104,7 +104,7 @@ class AnchoredSoap:
         averages = horizon is None or self.unknown_length > 0.0
 
         def init(params: Params) -> Any:
-            tensors = start_tensors(self.anchor, params, self.anchor.momenta)
+            tensors = start_tensors(self.anchor, params, self.anchor.momenta())
             return AnchoredSoapState(
                 jnp.zeros((), jnp.int32),
                 has_length,
@@ -126,7 +126,7 @@ class AnchoredSoap:
             state = state._replace(count=state.count + 1, held=held, losses=losses)
             pace = rate * self._pace(state, horizon, sum(leaf.size for leaf in leaves))
             tensors, directions = self.anchor.step(
-                state.tensors, gradients, state.count, self.anchor.momenta
+                state.tensors, gradients, state.count, self.anchor.momenta()
             )
             state = state._replace(
                 tensors=tuple(tensors),

@@ -278,7 +278,7 @@ class HierarchicalRNN:
             else None,
             tensors=()
             if self.anchor is None
-            else start_tensors(self.anchor, params, self.anchor.momenta),
+            else start_tensors(self.anchor, params, self.anchor.momenta()),
             point=EvalPoint(jax.tree.map(_own_float32, params)) if self.use_attention else None,
         )
 
@@ -402,7 +402,7 @@ class HierarchicalRNN:
     ) -> tuple[Params, HierarchicalRNNState]:
         """`corrected_step`, read out from the tensor's state and from those of its scalars."""
         gradients = columns.apart(gradient, params)
-        tensors, directions = anchor.step(state.tensors, gradients, state.count, anchor.momenta)
+        tensors, directions = anchor.step(state.tensors, gradients, state.count, anchor.momenta())
         scalars, (log_steps, residuals), below = self._recur(theta, columns, state, gradient)
         context = tensor_context(trained(params), directions, state.count, horizon)
         below = [*below, context[:, jnp.array(columns.order)]]

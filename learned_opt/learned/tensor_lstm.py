@@ -204,7 +204,7 @@ def _start(
         train_loss=LossAverage.zeros(),
         valid_loss=LossAverage.zeros(),
         gradient_size=jnp.float32(FIRST_SIZE),
-        tensors=() if anchor is None else start_tensors(anchor, params, anchor.momenta),
+        tensors=() if anchor is None else start_tensors(anchor, params, anchor.momenta()),
     )
 
 
@@ -367,7 +367,7 @@ def _corrected(
 ) -> tuple[Params, TensorLSTMState]:
     """The anchor's updates with the corrections of all scalars and of their LSTMs."""
     seen = stacks.apart(gradients, params)
-    tensors, directions = anchor.step(state.tensors, seen, state.count, anchor.momenta)
+    tensors, directions = anchor.step(state.tensors, seen, state.count, anchor.momenta())
     readouts = stacks.split(affine(theta["tensor_readout"], state.hidden).T)
     residuals, log_steps = (stacks.apart(found, params) for found in zip(*said, strict=True))
     moved = corrected_updates(

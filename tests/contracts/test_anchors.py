@@ -19,10 +19,10 @@ def test_no_direction_that_rules_mix_outgrows_an_outlier(anchor):
 
     def step(carry, gradient):
         states, count = carry
-        states, directions = anchor.step(states, [gradient], count, anchor.momenta)
+        states, directions = anchor.step(states, [gradient], count, anchor.momenta())
         return (states, count + 1), jnp.stack([jnp.max(jnp.abs(u)) for u in directions[0]])
 
-    start = ([anchor.init((6, 4), anchor.momenta)], jnp.int32(1))
+    start = ([anchor.init((6, 4), anchor.momenta())], jnp.int32(1))
     _, largest = jax.lax.scan(step, start, gradients)
     assert largest.shape == (600, 3)
     assert float(largest.max()) < 11.0  # 1 / sqrt(1 - 0.99), of an outlier as it comes
